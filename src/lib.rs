@@ -1,0 +1,30 @@
+//! callboard: the control plane of a video-conferencing system.
+//!
+//! Every live room is an actix actor that owns its participants and mirrors its state, so that another process can
+//! continue it. The modules, in the order of their dependencies:
+
+pub mod ids;
+
+pub mod room;
+
+pub mod protocol;
+
+pub mod config;
+
+pub mod secrets;
+
+pub mod metrics;
+
+pub mod mirror;
+
+pub mod store;
+
+pub mod ws;
+
+pub mod cluster;
+
+pub mod actor;
+
+pub mod http;
+
+pub mod server;
