@@ -1,1 +1,2 @@
+//! The command `callboard`.
 fn main() {}
