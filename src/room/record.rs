@@ -95,7 +95,7 @@ pub struct ParticipantRecord {
     /// The role came from `SetRole` and wins over the token's.
     #[serde(default)]
     pub is_role_set: bool,
-    /// Private: valid resume tokens, newest last, at most two.
+    /// Private: valid resume tokens, newest last, at most three.
     #[serde(default)]
     pub resume_token_hashes: Vec<TokenHash>,
     /// Private: highest command id that took effect; 0: none.

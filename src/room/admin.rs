@@ -1,0 +1,135 @@
+//! What admins ask over HTTP; the answers leave in the same order as everything else.
+
+use super::{
+    Room,
+    command::AdminCommand,
+    effect::{Effect, Ticket},
+    event::Event,
+    record::{EndReason, Role},
+    settings::Settings,
+    view::{AdminReply, Code, LiveRoom, ParticipantView, Rejection},
+};
+use crate::ids::{Timestamp, UserId};
+
+impl Room {
+    pub(super) fn admin(&mut self, now: Timestamp, ticket: Ticket, command: AdminCommand) {
+        let result = if self.is_closed() {
+            Err(Rejection::new(Code::Unavailable, "the room is closing"))
+        } else {
+            self.administer(now, command)
+        };
+        self.effects.push(Effect::Reply { ticket, result });
+    }
+
+    fn administer(
+        &mut self,
+        now: Timestamp,
+        command: AdminCommand,
+    ) -> Result<AdminReply, Rejection> {
+        match command {
+            AdminCommand::Describe => Ok(AdminReply::Live(self.live())),
+            AdminCommand::ListParticipants => {
+                Ok(AdminReply::Participants(self.participant_views()))
+            }
+            AdminCommand::ChangeParticipant {
+                user_id,
+                mute,
+                role,
+            } => self.change_participant(user_id, mute, role),
+            AdminCommand::Remove { user_id, ban } => {
+                self.remove(now, user_id, ban, None)?;
+                Ok(AdminReply::Done)
+            }
+            AdminCommand::End(reason) => Ok(AdminReply::Ended(self.end_by_admin(now, reason))),
+            AdminCommand::SystemMessage(text) => {
+                if self.head.session.is_none() {
+                    return Err(Rejection::new(
+                        Code::TargetNotFound,
+                        "nobody is in the room",
+                    ));
+                }
+                self.publish(&Event::MessageReceived {
+                    source_user_id: None,
+                    text: &text,
+                    sent_at: now,
+                });
+                Ok(AdminReply::Done)
+            }
+            AdminCommand::ChangeSettings(settings) => {
+                self.change_settings(now, settings);
+                Ok(AdminReply::Done)
+            }
+            AdminCommand::ListBans => Ok(AdminReply::Bans(
+                self.bans
+                    .iter()
+                    .map(|(user_id, ban)| (*user_id, ban.clone()))
+                    .collect(),
+            )),
+            AdminCommand::LiftBan { user_id } => {
+                let was_banned = self.bans.remove(&user_id).is_some();
+                if was_banned {
+                    self.journal.ban(user_id);
+                }
+                Ok(AdminReply::Lifted(was_banned))
+            }
+        }
+    }
+
+    fn live(&self) -> LiveRoom {
+        LiveRoom {
+            session_id: self.head.session.map(|session| session.session_id),
+            start_time: self.head.session.map(|session| session.start_time),
+            participant_count: self.seats.len(),
+            lobby_count: self.waiting.len(),
+            is_recording: self.head.is_recording,
+            is_locked: self.head.is_locked,
+            sfu_region: self.head.sfu_region.clone(),
+            seq: self.seq,
+            durable: self.is_durable,
+        }
+    }
+
+    fn change_participant(
+        &mut self,
+        user_id: UserId,
+        mute: bool,
+        role: Option<Role>,
+    ) -> Result<AdminReply, Rejection> {
+        self.require_seat(user_id)?;
+        if let Some(role) = role {
+            self.set_role(user_id, role, None)?;
+        }
+        if mute {
+            self.mute(user_id, None)?;
+        }
+        self.seats
+            .get(&user_id)
+            .map(|seat| AdminReply::Participant(ParticipantView::new(user_id, &seat.record)))
+            .ok_or(Rejection::new(
+                Code::TargetNotFound,
+                "this user is not in the room",
+            ))
+    }
+
+    /// Whether a session ended. A deleted room closes in any case.
+    fn end_by_admin(&mut self, now: Timestamp, reason: EndReason) -> bool {
+        let has_session = self.head.session.is_some();
+        if has_session || reason == EndReason::Deleted {
+            self.close(now, reason);
+        }
+        has_session
+    }
+
+    fn change_settings(&mut self, now: Timestamp, settings: Settings) {
+        if self.head.settings == settings {
+            return;
+        }
+        let was_lobby_enabled = self.head.settings.is_lobby_enabled;
+        self.head.settings = settings;
+        self.set_end_of_session();
+        self.journal.head();
+        if was_lobby_enabled && !self.head.settings.is_lobby_enabled {
+            self.admit_all_waiting(now);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Hosts' controls. Who may: hosts. On whom: anybody in the room; the owner keeps role and seat.
+
+use super::{
+    Room,
+    command::{Command, StateChange},
+    effect::Effect,
+    event::Event,
+    goodbye::GoodbyeReason,
+    record::{BanRecord, LeaveReason, Role},
+    view::{Code, Rejection},
+};
+use crate::ids::{Timestamp, UserId};
+
+impl Room {
+    /// Executes a host's command of `by`.
+    pub(super) fn control(
+        &mut self,
+        now: Timestamp,
+        by: UserId,
+        command: Command,
+    ) -> Result<(), Rejection> {
+        self.require_host(by)?;
+        match command {
+            Command::MuteParticipant { user_id } => self.mute(user_id, Some(by)),
+            Command::RemoveParticipant { user_id, ban } => self.remove(now, user_id, ban, Some(by)),
+            Command::AdmitParticipant { user_id } => self.admit_waiting(now, user_id),
+            Command::DenyParticipant { user_id } => {
+                self.deny_waiting(user_id, GoodbyeReason::Denied)
+            }
+            Command::SetRole { user_id, role } => self.set_role(user_id, role, Some(by)),
+            Command::LockRoom { is_locked } => {
+                self.lock(is_locked, by);
+                Ok(())
+            }
+            Command::StartRecording => self.record(true, by),
+            Command::StopRecording => self.record(false, by),
+            Command::UpdateState(_)
+            | Command::SendOffer { .. }
+            | Command::SendAnswer { .. }
+            | Command::SendIceCandidate { .. }
+            | Command::SendMessage { .. }
+            | Command::EndRoom
+            | Command::LeaveRoom => Err(Rejection::new(Code::Internal, "not a host's control")),
+        }
+    }
+
+    pub(super) fn require_host(&self, user_id: UserId) -> Result<(), Rejection> {
+        match self.seats.get(&user_id).map(|seat| seat.record.role) {
+            Some(Role::Host) => Ok(()),
+            Some(Role::Attendee) | None => {
+                Err(Rejection::new(Code::Forbidden, "only hosts may do this"))
+            }
+        }
+    }
+
+    pub(super) fn mute(&mut self, user_id: UserId, by: Option<UserId>) -> Result<(), Rejection> {
+        self.require_seat(user_id)?;
+        let muted = StateChange {
+            is_muted: Some(true),
+            ..StateChange::default()
+        };
+        self.update_state(user_id, muted, by);
+        Ok(())
+    }
+
+    pub(super) fn require_seat(&self, user_id: UserId) -> Result<(), Rejection> {
+        if self.seats.contains_key(&user_id) {
+            return Ok(());
+        }
+        Err(Rejection::new(
+            Code::TargetNotFound,
+            "this user is not in the room",
+        ))
+    }
+
+    pub(super) fn set_role(
+        &mut self,
+        user_id: UserId,
+        role: Role,
+        by: Option<UserId>,
+    ) -> Result<(), Rejection> {
+        if user_id == self.head.host_user_id {
+            return Err(Rejection::new(Code::Forbidden, "the owner is always host"));
+        }
+        let Some(seat) = self.seats.get_mut(&user_id) else {
+            return Err(Rejection::new(
+                Code::TargetNotFound,
+                "this user is not in the room",
+            ));
+        };
+        let is_changed = seat.record.role != role;
+        seat.record.role = role;
+        seat.record.is_role_set = true;
+        let connection = seat.connection();
+        self.journal.participant(user_id);
+        if !is_changed {
+            return Ok(());
+        }
+        self.publish(&Event::RoleChanged {
+            user_id,
+            role,
+            by_user_id: by,
+        });
+        if let (Role::Host, Some(connection_id), false) =
+            (role, connection, self.waiting.is_empty())
+        {
+            self.send_lobby(connection_id);
+        }
+        Ok(())
+    }
+
+    /// Removes somebody from the room or its lobby; with `ban` for good, and also when they have left already.
+    /// Hosts (`by`) cannot remove the owner; an admin can.
+    pub(super) fn remove(
+        &mut self,
+        now: Timestamp,
+        user_id: UserId,
+        ban: bool,
+        by: Option<UserId>,
+    ) -> Result<(), Rejection> {
+        if by.is_some() && user_id == self.head.host_user_id {
+            return Err(Rejection::new(
+                Code::Forbidden,
+                "the owner cannot be removed",
+            ));
+        }
+        let is_known = self.seats.contains_key(&user_id)
+            || self.waiting.contains_key(&user_id)
+            || (ban && (by.is_none() || self.former.contains_key(&user_id)));
+        if !is_known {
+            return Err(Rejection::new(
+                Code::TargetNotFound,
+                "this user is not in the room",
+            ));
+        }
+        if ban {
+            self.ban(now, user_id)?;
+        }
+        let (reason, goodbye) = match ban {
+            true => (LeaveReason::Banned, GoodbyeReason::Banned),
+            false => (LeaveReason::Removed, GoodbyeReason::Removed),
+        };
+        if let Some(connection_id) = self.end_stay(now, user_id, reason, by) {
+            self.disconnect(connection_id, goodbye);
+        }
+        if self.waiting.contains_key(&user_id) {
+            self.deny_waiting(user_id, goodbye)?;
+        }
+        Ok(())
+    }
+
+    fn ban(&mut self, now: Timestamp, user_id: UserId) -> Result<(), Rejection> {
+        if self.bans.contains_key(&user_id) {
+            return Ok(());
+        }
+        if self.bans.len() >= self.rules.bans_max {
+            return Err(Rejection::new(
+                Code::Unavailable,
+                "this room has too many bans",
+            ));
+        }
+        let ban = BanRecord { created_at: now };
+        self.bans.insert(user_id, ban.clone());
+        self.journal.ban(user_id);
+        self.effects.push(Effect::StoreBan { user_id, ban });
+        Ok(())
+    }
+
+    fn lock(&mut self, is_locked: bool, by: UserId) {
+        if self.head.is_locked == is_locked {
+            return;
+        }
+        self.head.is_locked = is_locked;
+        self.journal.head();
+        self.publish(&Event::RoomLocked {
+            is_locked,
+            by_user_id: by,
+        });
+    }
+
+    fn record(&mut self, is_recording: bool, by: UserId) -> Result<(), Rejection> {
+        if is_recording && !self.head.settings.is_recording_enabled {
+            return Err(Rejection::new(
+                Code::Forbidden,
+                "recording is not enabled for this room",
+            ));
+        }
+        if self.head.is_recording == is_recording {
+            return Ok(());
+        }
+        self.head.is_recording = is_recording;
+        self.journal.head();
+        self.publish(&Event::RecordingChanged {
+            is_recording,
+            by_user_id: by,
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,236 @@
+//! The room as data: what a commit writes, and how a successor continues from a snapshot.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use super::{
+    Room,
+    journal::Journal,
+    record::{
+        BanRecord, ChangeSet, EpochStart, LeftRecord, LobbyRecord, ParticipantRecord, Snapshot,
+    },
+    rules::Rules,
+    seat::{Presence, Seat, Waiting},
+    tail::Tail,
+};
+use crate::ids::{Epoch, StayId, Timestamp, UserId, Version};
+
+/// Epoch starts that are remembered.
+const EPOCH_STARTS_MAX: usize = 16;
+
+impl Room {
+    /// Continues a room from the mirror under a new epoch. Seats are unconnected: their people have the grace period from
+    /// `now` to resume, and are shown as away only after `takeover_quiet_ms`.
+    #[must_use]
+    pub fn restore(
+        rules: Arc<Rules>,
+        snapshot: Snapshot,
+        epoch: Epoch,
+        version: Version,
+        now: Timestamp,
+    ) -> Self {
+        let seats = snapshot
+            .participants
+            .into_iter()
+            .map(|(user_id, record)| (user_id, restored_seat(&rules, record, now)))
+            .collect();
+        let waiting = snapshot
+            .lobby
+            .into_iter()
+            .map(|(user_id, record)| (user_id, restored_waiting(&rules, record, now)))
+            .collect();
+        let mut room = Self {
+            room_id: snapshot.room_id,
+            epoch,
+            head: snapshot.head,
+            seq: snapshot.seq,
+            seats,
+            waiting,
+            former: former_stays(&snapshot.left),
+            left: snapshot.left,
+            bans: snapshot.bans,
+            tail: Tail::load(snapshot.tail),
+            places: HashMap::new(),
+            audience: None,
+            journal: Journal::new(version, false),
+            is_durable: true,
+            closing: None,
+            effects: Vec::new(),
+            rules,
+        };
+        room.clamp_deadlines(now);
+        room.begin_epoch(epoch);
+        room
+    }
+
+    /// The same owner goes on under a new epoch.
+    pub fn begin_epoch(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
+        let starts = &mut self.head.epoch_starts;
+        starts.push(EpochStart {
+            epoch,
+            seq: self.seq,
+        });
+        let excess = starts.len().saturating_sub(EPOCH_STARTS_MAX);
+        starts.drain(..excess);
+        self.journal.head();
+        self.journal.end_input();
+    }
+
+    /// What changed since the last call, to be committed as one; none: nothing that must be mirrored.
+    pub fn take_changes(&mut self) -> Option<ChangeSet> {
+        let (from, to) = (self.journal.taken, self.journal.version);
+        if from == to {
+            return None;
+        }
+        let journal = std::mem::replace(&mut self.journal, Journal::new(to, false));
+        if journal.is_full {
+            return Some(self.full_changes(from, to));
+        }
+        Some(ChangeSet {
+            from,
+            to,
+            seq: self.seq,
+            is_full: false,
+            head: journal.head.then(|| self.head.clone()),
+            participants: pick(journal.participants, |user_id| {
+                self.participant_record(user_id)
+            }),
+            lobby: pick(journal.lobby, |user_id| self.lobby_record(user_id)),
+            left: pick(journal.left, |stay_id| self.left.get(&stay_id).cloned()),
+            bans: pick(journal.bans, |user_id| self.bans.get(&user_id).cloned()),
+            tail: journal.events,
+            tail_keep: self.tail.len(),
+            closing: self.closing.clone(),
+        })
+    }
+
+    /// Makes the next change set a full snapshot: the mirror may have missed anything.
+    pub fn mirror_everything(&mut self) {
+        self.journal.full();
+    }
+
+    /// The full snapshot that brings a mirror which lost writes (it holds `from`, or nothing) up to date.
+    #[must_use]
+    pub fn full_changes(&self, from: Version, to: Version) -> ChangeSet {
+        let snapshot = self.snapshot();
+        ChangeSet {
+            from,
+            to,
+            seq: self.seq,
+            is_full: true,
+            head: Some(snapshot.head),
+            participants: whole(snapshot.participants),
+            lobby: whole(snapshot.lobby),
+            left: whole(snapshot.left),
+            bans: whole(snapshot.bans),
+            tail_keep: snapshot.tail.len(),
+            tail: snapshot.tail,
+            closing: self.closing.clone(),
+        }
+    }
+
+    /// The room as data.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let participants = self
+            .seats
+            .iter()
+            .map(|(user_id, seat)| (*user_id, seat.record.clone()))
+            .collect();
+        let lobby = self
+            .waiting
+            .iter()
+            .map(|(user_id, waiting)| (*user_id, waiting.record.clone()))
+            .collect();
+        Snapshot {
+            room_id: self.room_id,
+            head: self.head.clone(),
+            seq: self.seq,
+            participants,
+            lobby,
+            left: self.left.clone(),
+            bans: self.bans.clone(),
+            tail: self.tail.to_vec(),
+        }
+    }
+
+    /// All bans of the room.
+    pub fn bans(&self) -> impl Iterator<Item = (UserId, &BanRecord)> {
+        self.bans.iter().map(|(user_id, ban)| (*user_id, ban))
+    }
+
+    fn participant_record(&self, user_id: UserId) -> Option<ParticipantRecord> {
+        self.seats.get(&user_id).map(|seat| seat.record.clone())
+    }
+
+    fn lobby_record(&self, user_id: UserId) -> Option<LobbyRecord> {
+        self.waiting
+            .get(&user_id)
+            .map(|waiting| waiting.record.clone())
+    }
+
+    /// Another node's deadlines are kept, but nothing waits longer than this node is configured to.
+    fn clamp_deadlines(&mut self, now: Timestamp) {
+        let rules = &self.rules;
+        let clamp = |deadline: &mut Option<Timestamp>, ms: u64| {
+            *deadline = deadline.map(|at| at.min(now.plus_ms(ms)));
+        };
+        clamp(&mut self.head.empty_at, rules.empty_timeout_ms);
+        clamp(&mut self.head.depart_at, rules.departure_timeout_ms);
+    }
+}
+
+fn restored_seat(rules: &Rules, mut record: ParticipantRecord, now: Timestamp) -> Seat {
+    let grace_until = now.plus_ms(rules.reconnect_grace_ms);
+    record.lost_at.get_or_insert(now);
+    let presence = if record.is_away {
+        Presence::Away { grace_until }
+    } else {
+        Presence::Quiet {
+            until: now.plus_ms(rules.takeover_quiet_ms),
+            grace_until,
+        }
+    };
+    Seat::new(record, presence)
+}
+
+fn restored_waiting(rules: &Rules, mut record: LobbyRecord, now: Timestamp) -> Waiting {
+    record.lost_at.get_or_insert(now);
+    Waiting {
+        record,
+        join: None,
+        grace_until: Some(now.plus_ms(rules.reconnect_grace_ms)),
+    }
+}
+
+/// The latest ended stay of each user.
+fn former_stays(left: &BTreeMap<StayId, LeftRecord>) -> HashMap<UserId, StayId> {
+    let mut former: HashMap<UserId, StayId> = HashMap::new();
+    for (stay_id, record) in left {
+        let is_later = former
+            .get(&record.user_id)
+            .and_then(|other| left.get(other))
+            .is_none_or(|other| other.ended_at <= record.ended_at);
+        if is_later {
+            former.insert(record.user_id, *stay_id);
+        }
+    }
+    former
+}
+
+fn pick<K: Ord + Copy, V>(
+    keys: impl IntoIterator<Item = K>,
+    value: impl Fn(K) -> Option<V>,
+) -> BTreeMap<K, Option<V>> {
+    keys.into_iter().map(|key| (key, value(key))).collect()
+}
+
+fn whole<K: Ord, V>(records: BTreeMap<K, V>) -> BTreeMap<K, Option<V>> {
+    records
+        .into_iter()
+        .map(|(key, record)| (key, Some(record)))
+        .collect()
+}

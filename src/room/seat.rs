@@ -1,0 +1,85 @@
+//! Who sits and who waits: the records plus what lives in memory only.
+
+use std::collections::VecDeque;
+
+use bytestring::ByteString;
+
+use super::{
+    input::Join,
+    record::{LobbyRecord, ParticipantRecord},
+};
+use crate::ids::{ConnectionId, Timestamp};
+
+/// Whether somebody is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// A connection holds the seat.
+    Connected,
+    /// Unconnected since a takeover, not yet shown as away.
+    Quiet {
+        /// When the others are told.
+        until: Timestamp,
+        /// When the seat is given up.
+        grace_until: Timestamp,
+    },
+    /// Shown as away.
+    Away {
+        /// When the seat is given up.
+        grace_until: Timestamp,
+    },
+}
+
+impl Presence {
+    /// The next moment at which something happens by itself.
+    pub(super) fn deadline(self) -> Option<Timestamp> {
+        match self {
+            Self::Connected => None,
+            Self::Quiet { until, grace_until } => Some(until.min(grace_until)),
+            Self::Away { grace_until } => Some(grace_until),
+        }
+    }
+}
+
+/// A seat.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) record: ParticipantRecord,
+    pub(super) presence: Presence,
+    /// Relays for an unconnected person, oldest first, bounded by `held_relays_max`.
+    pub(super) held: VecDeque<ByteString>,
+    /// A held relay was dropped.
+    pub(super) are_relays_lost: bool,
+    /// Hash of the resume token that opened the connection, until a frame arrives on it.
+    pub(super) opened_with: Option<String>,
+}
+
+impl Seat {
+    pub(super) fn new(record: ParticipantRecord, presence: Presence) -> Self {
+        Self {
+            record,
+            presence,
+            held: VecDeque::new(),
+            are_relays_lost: false,
+            opened_with: None,
+        }
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.presence == Presence::Connected
+    }
+
+    /// The connection, while there is one.
+    pub(super) fn connection(&self) -> Option<ConnectionId> {
+        self.is_connected().then_some(self.record.connection_id)
+    }
+}
+
+/// Somebody in the lobby.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) record: LobbyRecord,
+    /// The join that waits; none while unconnected.
+    pub(super) join: Option<Box<Join>>,
+    /// When an unconnected person is forgotten.
+    pub(super) grace_until: Option<Timestamp>,
+}
