@@ -171,6 +171,12 @@ impl Room {
         self.room_id
     }
 
+    /// Whose room.
+    #[must_use]
+    pub fn tenant_id(&self) -> TenantId {
+        self.head.tenant_id
+    }
+
     /// Under which epoch it is owned.
     #[must_use]
     pub fn epoch(&self) -> Epoch {

@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use bytestring::ByteString;
+
 use super::{
     Room,
     journal::Journal,
@@ -15,7 +17,7 @@ use super::{
     seat::{Presence, Seat, Waiting},
     tail::Tail,
 };
-use crate::ids::{Epoch, StayId, Timestamp, UserId, Version};
+use crate::ids::{Epoch, Seq, StayId, Timestamp, UserId, Version};
 
 /// Epoch starts that are remembered.
 const EPOCH_STARTS_MAX: usize = 16;
@@ -130,6 +132,31 @@ impl Room {
             tail: snapshot.tail,
             closing: self.closing.clone(),
         }
+    }
+
+    /// An empty commit at `version`: shows whether the mirror still has the room.
+    #[must_use]
+    pub fn no_changes(&self, version: Version) -> ChangeSet {
+        ChangeSet {
+            from: version,
+            to: version,
+            seq: self.seq,
+            is_full: false,
+            head: None,
+            participants: BTreeMap::new(),
+            lobby: BTreeMap::new(),
+            left: BTreeMap::new(),
+            bans: BTreeMap::new(),
+            tail: Vec::new(),
+            tail_keep: self.tail.len(),
+            closing: None,
+        }
+    }
+
+    /// The events after `seq` as they were sent; none: not all of them are kept, or `seq` is not of this history.
+    #[must_use]
+    pub fn events_after(&self, seq: Seq) -> Option<Vec<ByteString>> {
+        self.tail.after(seq, self.seq)
     }
 
     /// The room as data.

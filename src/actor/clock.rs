@@ -1,0 +1,32 @@
+//! The node's clock: wall time taken once at start plus monotonic time since, so that it never steps.
+
+use std::time::Instant;
+
+use chrono::Utc;
+
+use crate::ids::Timestamp;
+
+/// Gives every room its `now`.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    started_at: Timestamp,
+    started: Instant,
+}
+
+impl Clock {
+    /// Takes the wall time.
+    #[must_use]
+    pub fn start() -> Self {
+        Self {
+            started_at: Utc::now().into(),
+            started: Instant::now(),
+        }
+    }
+
+    /// Now, in whole milliseconds.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.started_at.plus_ms(elapsed_ms)
+    }
+}

@@ -1,0 +1,161 @@
+//! The live rooms of this node, for everybody who is not an actor: the ticker, HTTP, metrics.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use actix::Addr;
+
+use super::room::{RoomActor, Tick};
+use crate::{
+    actor::clock::Clock,
+    ids::{RoomId, SessionId, Timestamp},
+};
+
+/// How exactly rooms are woken.
+const TICK: Duration = Duration::from_millis(25);
+
+/// "Not asked to be woken".
+const NEVER: i64 = i64::MAX;
+
+/// What a room shows without being asked.
+#[derive(Debug)]
+pub struct Entry {
+    /// The actor.
+    pub address: Addr<RoomActor>,
+    /// When it wants a tick, in milliseconds since 1970.
+    wake_at: AtomicI64,
+    /// Seats taken.
+    participants: AtomicUsize,
+    /// Open connections.
+    connections: AtomicUsize,
+    /// The mirror does not take its changes.
+    is_degraded: AtomicBool,
+    /// The session, once one began.
+    session: RwLock<Option<SessionId>>,
+}
+
+impl Entry {
+    /// A room that just started.
+    #[must_use]
+    pub fn new(address: Addr<RoomActor>) -> Self {
+        Self {
+            address,
+            wake_at: AtomicI64::new(NEVER),
+            participants: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
+            is_degraded: AtomicBool::new(false),
+            session: RwLock::new(None),
+        }
+    }
+
+    /// Asks for a tick at `at`; the last call counts.
+    pub fn wake_at(&self, at: Option<Timestamp>) {
+        self.wake_at.store(at.map_or(NEVER, |at| at.0), Ordering::Relaxed);
+    }
+
+    /// Shows the room's figures.
+    pub fn show(&self, participants: usize, connections: usize, is_degraded: bool) {
+        self.participants.store(participants, Ordering::Relaxed);
+        self.connections.store(connections, Ordering::Relaxed);
+        self.is_degraded.store(is_degraded, Ordering::Relaxed);
+    }
+
+    /// Shows the session.
+    pub fn show_session(&self, session_id: Option<SessionId>) {
+        *self.session.write().unwrap_or_else(PoisonError::into_inner) = session_id;
+    }
+
+    fn session(&self) -> Option<SessionId> {
+        *self.session.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sums over the live rooms of this node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Live rooms.
+    pub rooms: usize,
+    /// Rooms whose changes the mirror does not take.
+    pub degraded_rooms: usize,
+    /// Seats taken.
+    pub participants: usize,
+}
+
+/// All live rooms of this node.
+#[derive(Debug, Default)]
+pub struct Directory {
+    entries: RwLock<HashMap<RoomId, Arc<Entry>>>,
+}
+
+impl Directory {
+    /// A room started.
+    pub fn insert(&self, room_id: RoomId, entry: Arc<Entry>) {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner).insert(room_id, entry);
+    }
+
+    /// A room's actor is gone; a successor's entry stays.
+    pub fn remove(&self, room_id: RoomId, entry: &Arc<Entry>) {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        if entries.get(&room_id).is_some_and(|current| Arc::ptr_eq(current, entry)) {
+            entries.remove(&room_id);
+        }
+    }
+
+    /// The actor of a live room.
+    pub fn find(&self, room_id: RoomId) -> Option<Addr<RoomActor>> {
+        self.read().get(&room_id).map(|entry| entry.address.clone())
+    }
+
+    /// Sums, for metrics and health.
+    pub fn figures(&self) -> Figures {
+        let mut figures = Figures::default();
+        for entry in self.read().values() {
+            figures.rooms += 1;
+            figures.participants += entry.participants.load(Ordering::Relaxed);
+            figures.degraded_rooms += usize::from(entry.is_degraded.load(Ordering::Relaxed));
+        }
+        figures
+    }
+
+    /// The sessions that are live here.
+    pub fn sessions(&self) -> Vec<SessionId> {
+        self.read().values().filter_map(|entry| entry.session()).collect()
+    }
+
+    /// All actors.
+    pub fn addresses(&self) -> Vec<Addr<RoomActor>> {
+        self.read().values().map(|entry| entry.address.clone()).collect()
+    }
+
+    /// Wakes the rooms that are due, through their mailboxes, so that a flood of commands cannot starve time. A room has at
+    /// most one tick in its mailbox: the wish is taken when it is granted.
+    pub async fn tick(self: Arc<Self>, clock: Clock) {
+        let mut interval = tokio::time::interval(TICK);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            interval.tick().await;
+            let now = clock.now().0;
+            for entry in self.read().values() {
+                let wanted = entry.wake_at.load(Ordering::Relaxed);
+                let is_granted = wanted <= now
+                    && entry
+                        .wake_at
+                        .compare_exchange(wanted, NEVER, Ordering::Relaxed, Ordering::Relaxed)
+                        .is_ok();
+                if is_granted {
+                    entry.address.do_send(Tick);
+                }
+            }
+        }
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<RoomId, Arc<Entry>>> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,195 @@
+//! The room's end of one connection: bounded delivery, and eviction of a peer that does not read.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, AtomicUsize, Ordering},
+};
+
+use actix::{Message, Recipient, dev::SendError};
+use bytestring::ByteString;
+
+use crate::{
+    ids::{Seq, Timestamp},
+    room::goodbye::GoodbyeReason,
+    ws::Disconnect,
+};
+
+/// Frames for a client, in order; all that one commit released for it.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Deliver {
+    /// Encoded objects, shared with the other receivers.
+    pub frames: Vec<ByteString>,
+    /// Sum of their lengths.
+    pub bytes: usize,
+    /// Close after the frames.
+    pub goodbye: Option<GoodbyeReason>,
+}
+
+/// What room and connection both see of a connection, without messages: the room can judge a connection whose actor stands
+/// still because its peer does not read.
+#[derive(Debug)]
+pub struct LinkState {
+    /// Closes the socket from outside.
+    pub disconnect: Arc<Disconnect>,
+    last_seen: AtomicI64,
+    waiting_bytes: AtomicUsize,
+}
+
+impl LinkState {
+    /// A connection that was heard of at `now`.
+    #[must_use]
+    pub fn new(disconnect: Arc<Disconnect>, now: Timestamp) -> Self {
+        Self {
+            disconnect,
+            last_seen: AtomicI64::new(now.0),
+            waiting_bytes: AtomicUsize::new(0),
+        }
+    }
+
+    /// A frame arrived.
+    pub fn seen(&self, now: Timestamp) {
+        self.last_seen.store(now.0, Ordering::Relaxed);
+    }
+
+    /// When the last frame arrived.
+    #[must_use]
+    pub fn last_seen(&self) -> Timestamp {
+        Timestamp(self.last_seen.load(Ordering::Relaxed))
+    }
+
+    /// The connection took a delivery of `bytes` out of its mailbox.
+    pub fn taken(&self, bytes: usize) {
+        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Why a connection is no longer served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Its actor is gone.
+    Gone,
+    /// It refused for `slow_ms`, or too much waits for it.
+    TooSlow,
+    /// Nothing was heard of it for `ping_timeout`.
+    Silent,
+}
+
+impl Lost {
+    /// The metric's label, when the room ended the connection.
+    #[must_use]
+    pub const fn eviction(self) -> Option<&'static str> {
+        match self {
+            Self::Gone => None,
+            Self::TooSlow => Some("too_slow"),
+            Self::Silent => Some("silent"),
+        }
+    }
+}
+
+/// Bounds of a link.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkLimits {
+    /// How long a connection may refuse deliveries.
+    pub slow_ms: u64,
+    /// Bytes that may wait for it; one delivery may exceed it when less than this waits.
+    pub outgoing_bytes_max: usize,
+}
+
+/// The room's handle of one connection. There is one recipient for the life of the connection: a mailbox bound counts per
+/// sender, and every clone would get one message in.
+#[derive(Debug)]
+pub struct Link {
+    recipient: Recipient<Deliver>,
+    /// Shared with the connection.
+    pub state: Arc<LinkState>,
+    /// Frames released by the commit at hand, then frames that the connection refused.
+    pending: Vec<ByteString>,
+    pending_bytes: usize,
+    goodbye: Option<GoodbyeReason>,
+    /// The goodbye was handed over.
+    is_done: bool,
+    refused_since: Option<Timestamp>,
+    /// Last event handed over; none until `RoomJoined` or `RoomResumed` was.
+    pub sent: Option<Seq>,
+}
+
+impl Link {
+    /// Takes over delivery to `recipient`.
+    #[must_use]
+    pub fn new(recipient: Recipient<Deliver>, state: Arc<LinkState>) -> Self {
+        Self {
+            recipient,
+            state,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            goodbye: None,
+            is_done: false,
+            refused_since: None,
+            sent: None,
+        }
+    }
+
+    /// Adds a frame to the next delivery; whether it is the first thing in it.
+    pub fn push(&mut self, frame: ByteString) -> bool {
+        let is_first = self.is_idle();
+        self.pending_bytes += frame.len();
+        self.pending.push(frame);
+        is_first
+    }
+
+    /// Makes the next delivery the last; whether this is the first thing in it.
+    pub fn close(&mut self, reason: GoodbyeReason) -> bool {
+        let is_first = self.is_idle();
+        self.goodbye = Some(reason);
+        is_first
+    }
+
+    fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.goodbye.is_none()
+    }
+
+    /// Whether the last delivery was handed over.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// Whether something waits that the connection has refused.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.refused_since.is_some()
+    }
+
+    /// Hands over what is pending as one message. A full mailbox is no failure yet: it is tried again later.
+    pub fn flush(&mut self, now: Timestamp, limits: LinkLimits) -> Result<(), Lost> {
+        if self.is_idle() {
+            return Ok(());
+        }
+        let delivery = Deliver {
+            frames: std::mem::take(&mut self.pending),
+            bytes: std::mem::take(&mut self.pending_bytes),
+            goodbye: self.goodbye.take(),
+        };
+        let bytes = delivery.bytes;
+        let is_last = delivery.goodbye.is_some();
+        let waiting = self.state.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        match self.recipient.try_send(delivery) {
+            Ok(()) => {
+                self.refused_since = None;
+                self.is_done = is_last;
+                return if waiting > limits.outgoing_bytes_max { Err(Lost::TooSlow) } else { Ok(()) };
+            }
+            Err(SendError::Closed(_)) => return Err(Lost::Gone),
+            Err(SendError::Full(refused)) => {
+                self.pending = refused.frames;
+                self.pending_bytes = refused.bytes;
+                self.goodbye = refused.goodbye;
+            }
+        }
+        self.state.taken(bytes);
+        let since = *self.refused_since.get_or_insert(now);
+        let is_over = now.ms_since(since) >= limits.slow_ms || waiting + bytes > limits.outgoing_bytes_max;
+        if is_over { Err(Lost::TooSlow) } else { Ok(()) }
+    }
+}

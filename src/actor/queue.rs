@@ -1,0 +1,250 @@
+//! One FIFO per room for everything that answers or tells: an item leaves when every change before it is committed.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytestring::ByteString;
+
+use crate::{
+    ids::{ConnectionId, Version},
+    room::effect::{Effect, Notice},
+};
+
+/// Weight of an item besides its text.
+const ITEM_BYTES: usize = 256;
+
+/// Bounds of a room's FIFO.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueLimits {
+    /// Effects that may wait.
+    pub items_max: usize,
+    /// Bytes that may wait.
+    pub bytes_max: usize,
+}
+
+#[derive(Debug)]
+struct Item {
+    /// Version that the mirror must have.
+    needs: Version,
+    bytes: usize,
+    effect: Effect,
+}
+
+/// A relay that waits for a join.
+type Relay = (ConnectionId, ByteString);
+
+/// Effects that wait for their commit, in order.
+#[derive(Debug)]
+pub struct Queue {
+    limits: QueueLimits,
+    items: VecDeque<Item>,
+    bytes: usize,
+    /// Irreversible effects that were overtaken while the mirror was away; they wait for a commit in any case.
+    irreversible: VecDeque<Item>,
+    /// Connections whose `RoomJoined` or `RoomResumed` is queued, with the relays that wait for it.
+    joining: HashMap<ConnectionId, Vec<Relay>>,
+}
+
+impl Queue {
+    /// An empty queue.
+    #[must_use]
+    pub fn new(limits: QueueLimits) -> Self {
+        Self {
+            limits,
+            items: VecDeque::new(),
+            bytes: 0,
+            irreversible: VecDeque::new(),
+            joining: HashMap::new(),
+        }
+    }
+
+    /// Whether no further command may come in.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.items.len() >= self.limits.items_max || self.bytes >= self.limits.bytes_max
+    }
+
+    /// Effects that wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.items.len() + self.irreversible.len()
+    }
+
+    /// Queues an effect until the mirror has version `needs`. A relay that need not wait is handed back.
+    pub fn push(&mut self, effect: Effect, needs: Version) -> Option<Relay> {
+        let bytes = ITEM_BYTES + text_bytes(&effect);
+        match effect {
+            Effect::Relay { from, to, frame } => {
+                let gate = [Some(to), from].into_iter().flatten().find(|id| self.joining.contains_key(id));
+                let Some(relays) = gate.and_then(|id| self.joining.get_mut(&id)) else {
+                    return Some((to, frame));
+                };
+                self.bytes += bytes;
+                relays.push((to, frame));
+            }
+            effect => {
+                if let Effect::Send {
+                    to,
+                    notice: Notice::RoomJoined(_) | Notice::RoomResumed(_),
+                } = &effect
+                {
+                    self.joining.entry(*to).or_default();
+                }
+                self.bytes += bytes;
+                self.items.push_back(Item { needs, bytes, effect });
+            }
+        }
+        None
+    }
+
+    /// The next effect whose changes are committed. `is_degraded`: nothing waits but what is irreversible.
+    pub fn pop(&mut self, committed: Version, is_degraded: bool) -> Option<Effect> {
+        if self.irreversible.front().is_some_and(|item| item.needs <= committed) {
+            return self.irreversible.pop_front().map(|item| item.effect);
+        }
+        loop {
+            let is_committed = self.items.front()?.needs <= committed;
+            if !is_committed && !is_degraded {
+                return None;
+            }
+            let item = self.items.pop_front()?;
+            self.bytes -= item.bytes;
+            if is_committed || !is_irreversible(&item.effect) {
+                return Some(item.effect);
+            }
+            self.irreversible.push_back(item);
+        }
+    }
+
+    /// The join of a connection left the queue: the relays that waited for it.
+    pub fn joined(&mut self, connection_id: ConnectionId) -> Vec<Relay> {
+        let relays = self.joining.remove(&connection_id).unwrap_or_default();
+        for (_, frame) in &relays {
+            self.bytes -= ITEM_BYTES + frame.len();
+        }
+        relays
+    }
+
+    /// Commands that are still unanswered, for the case that nobody will answer them.
+    pub fn unanswered(&self) -> Vec<(ConnectionId, u64)> {
+        self.items
+            .iter()
+            .filter_map(|item| match &item.effect {
+                Effect::Send {
+                    to,
+                    notice: Notice::Ack { id, .. } | Notice::RelayAck { id, .. } | Notice::Error { id: Some(id), .. },
+                } => Some((*to, *id)),
+                Effect::Send { .. }
+                | Effect::Broadcast { .. }
+                | Effect::Relay { .. }
+                | Effect::Disconnect { .. }
+                | Effect::Reply { .. }
+                | Effect::OpenSession { .. }
+                | Effect::StoreBan { .. }
+                | Effect::Closed { .. } => None,
+            })
+            .collect()
+    }
+}
+
+/// What must not happen while the mirror may still refuse the change that it belongs to.
+fn is_irreversible(effect: &Effect) -> bool {
+    match effect {
+        Effect::OpenSession { .. } | Effect::StoreBan { .. } | Effect::Closed { .. } => true,
+        Effect::Send { .. }
+        | Effect::Broadcast { .. }
+        | Effect::Relay { .. }
+        | Effect::Disconnect { .. }
+        | Effect::Reply { .. } => false,
+    }
+}
+
+fn text_bytes(effect: &Effect) -> usize {
+    match effect {
+        Effect::Broadcast { event, .. } => event.frame.len(),
+        Effect::Relay { frame, .. } => frame.len(),
+        Effect::Send { .. }
+        | Effect::Disconnect { .. }
+        | Effect::Reply { .. }
+        | Effect::OpenSession { .. }
+        | Effect::StoreBan { .. }
+        | Effect::Closed { .. } => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::ids::Seq;
+
+    const LIMITS: QueueLimits = QueueLimits {
+        items_max: 3,
+        bytes_max: 10_000,
+    };
+
+    fn connection(number: u128) -> ConnectionId {
+        ConnectionId(Uuid::from_u128(number))
+    }
+
+    fn ack(id: u64) -> Effect {
+        Effect::Send {
+            to: connection(1),
+            notice: Notice::Ack { id, seq: Seq(1) },
+        }
+    }
+
+    fn popped_id(effect: Option<Effect>) -> Option<u64> {
+        match effect {
+            Some(Effect::Send {
+                notice: Notice::Ack { id, .. },
+                ..
+            }) => Some(id),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn items_leave_in_order_when_their_version_is_committed() {
+        let mut queue = Queue::new(LIMITS);
+        for (id, needs) in [(1, 1), (2, 2), (3, 2)] {
+            assert!(queue.push(ack(id), Version(needs)).is_none());
+        }
+        assert!(queue.is_full());
+        assert_eq!(popped_id(queue.pop(Version(0), false)), None);
+        assert_eq!(popped_id(queue.pop(Version(1), false)), Some(1));
+        assert_eq!(popped_id(queue.pop(Version(1), false)), None);
+        assert_eq!(queue.unanswered(), vec![(connection(1), 2), (connection(1), 3)]);
+        assert_eq!(popped_id(queue.pop(Version(2), false)), Some(2));
+        assert_eq!(popped_id(queue.pop(Version(2), false)), Some(3));
+        assert_eq!(queue.bytes, 0);
+    }
+
+    #[test]
+    fn while_degraded_only_the_irreversible_waits_for_its_commit() {
+        let mut queue = Queue::new(LIMITS);
+        queue.push(Effect::Closed { session: None }, Version(1));
+        queue.push(ack(7), Version(2));
+        assert_eq!(popped_id(queue.pop(Version(0), true)), Some(7));
+        assert!(queue.pop(Version(0), true).is_none());
+        assert_eq!(queue.len(), 1);
+        assert!(matches!(queue.pop(Version(1), false), Some(Effect::Closed { .. })));
+    }
+
+    #[test]
+    fn a_relay_waits_only_for_the_join_of_its_sender_or_target() {
+        let relay = |from, to| Effect::Relay {
+            from: Some(connection(from)),
+            to: connection(to),
+            frame: "x".into(),
+        };
+        let mut queue = Queue::new(LIMITS);
+        queue.joining.insert(connection(9), Vec::new());
+        assert!(queue.push(relay(1, 2), Version(5)).is_some());
+        assert!(queue.push(relay(1, 9), Version(5)).is_none());
+        assert!(queue.push(relay(9, 1), Version(5)).is_none());
+        assert_eq!(queue.joined(connection(9)), vec![(connection(9), "x".into()), (connection(1), "x".into())]);
+        assert!(queue.push(relay(1, 9), Version(5)).is_some());
+        assert_eq!(queue.bytes, 0);
+    }
+}

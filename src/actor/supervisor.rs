@@ -1,0 +1,290 @@
+//! Finds rooms or starts them: one start per room however many ask at once; watches their deaths and restarts the failed.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler, Message, ResponseFuture};
+use tokio::sync::oneshot;
+use tracing::{error, info, warn};
+
+use super::{
+    Node,
+    room::{Depart, Forgotten, RoomActor, Survivors},
+    start::{StartError, Started, close_failed, restart_room, start_room},
+};
+use crate::ids::{Epoch, RoomId, TenantId};
+
+/// Restarts of one room within [`RESTART_WINDOW`]; one more failure ends its session.
+const RESTARTS_MAX: usize = 3;
+/// See [`RESTARTS_MAX`].
+const RESTART_WINDOW: Duration = Duration::from_secs(60);
+/// Rooms that are starting at the same time; more have to ask again.
+const STARTING_MAX: usize = 4_096;
+/// Askers that wait for one room's start.
+const WAITING_MAX: usize = 16_384;
+
+/// The answer to [`FindRoom`].
+pub type Found = Result<Addr<RoomActor>, StartError>;
+
+/// Asks for a room's actor; starts it if there is none.
+#[derive(Message)]
+#[rtype(result = "Found")]
+pub struct FindRoom {
+    /// Which room.
+    pub room_id: RoomId,
+    /// Whose it must be; none: a takeover, whoever's it is.
+    pub tenant_id: Option<TenantId>,
+}
+
+/// A room's actor has ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct RoomGone {
+    /// Which room.
+    pub room_id: RoomId,
+    /// The actor's epoch: news of older actors is ignored.
+    pub epoch: Epoch,
+    /// It ended by decision.
+    pub is_clean: bool,
+    /// For its successor, if it failed.
+    pub survivors: Survivors,
+}
+
+/// The node stops: every room commits, says goodbye and ends. Answered when all have, or dropped.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct StopRooms {
+    /// Receives the number of rooms that ended.
+    pub done: oneshot::Sender<usize>,
+}
+
+/// A start has ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct StartEnded {
+    room_id: RoomId,
+    result: Result<Started, StartError>,
+    inherited: Option<Survivors>,
+}
+
+enum Slot {
+    Starting(Vec<oneshot::Sender<Found>>),
+    Running {
+        address: Addr<RoomActor>,
+        epoch: Epoch,
+        tenant_id: TenantId,
+    },
+}
+
+/// See the module.
+pub struct RoomSupervisor {
+    node: Arc<Node>,
+    slots: HashMap<RoomId, Slot>,
+    starting: usize,
+    /// Where rooms live, with the next one to be used.
+    arbiters: Vec<Arbiter>,
+    next_arbiter: usize,
+    /// When rooms failed, within the window.
+    failures: HashMap<RoomId, VecDeque<Instant>>,
+    is_stopping: bool,
+}
+
+impl RoomSupervisor {
+    /// A supervisor that spreads rooms over `arbiters`, of which there is at least one.
+    #[must_use]
+    pub fn new(node: Arc<Node>, arbiters: Vec<Arbiter>) -> Self {
+        Self {
+            node,
+            slots: HashMap::new(),
+            starting: 0,
+            arbiters,
+            next_arbiter: 0,
+            failures: HashMap::new(),
+            is_stopping: false,
+        }
+    }
+
+    /// Starts a room on the I/O runtime; the result comes back as a message.
+    fn start(&mut self, context: &mut Context<Self>, room_id: RoomId, tenant_id: Option<TenantId>) {
+        self.starting += 1;
+        let (node, supervisor) = (Arc::clone(&self.node), context.address());
+        self.node.io.spawn(async move {
+            let result = start_room(&node, room_id, tenant_id).await;
+            supervisor.do_send(StartEnded {
+                room_id,
+                result,
+                inherited: None,
+            });
+        });
+    }
+
+    /// Restarts a failed room from its mirror under a new epoch, or ends its session when it fails too often.
+    fn restart(&mut self, context: &mut Context<Self>, gone: RoomGone) {
+        let RoomGone {
+            room_id,
+            epoch,
+            survivors,
+            ..
+        } = gone;
+        let is_within_budget = self.count_failure(room_id);
+        self.slots.insert(room_id, Slot::Starting(Vec::new()));
+        self.starting += 1;
+        self.node.metrics.room_restarted();
+        let (node, supervisor) = (Arc::clone(&self.node), context.address());
+        self.node.io.spawn(async move {
+            let restarted = restart_room(&node, room_id, epoch).await;
+            let result = if is_within_budget { restarted } else { restarted.map(|started| close_failed(&node, started)) };
+            supervisor.do_send(StartEnded {
+                room_id,
+                result,
+                inherited: Some(survivors),
+            });
+        });
+    }
+
+    fn count_failure(&mut self, room_id: RoomId) -> bool {
+        let now = Instant::now();
+        self.failures.retain(|_, times| {
+            times.retain(|time| now.duration_since(*time) < RESTART_WINDOW);
+            !times.is_empty()
+        });
+        let times = self.failures.entry(room_id).or_default();
+        times.push_back(now);
+        times.len() <= RESTARTS_MAX
+    }
+
+    fn place(&mut self, context: &mut Context<Self>, started: Started, inherited: Option<Survivors>) -> Addr<RoomActor> {
+        self.next_arbiter = (self.next_arbiter + 1) % self.arbiters.len();
+        let (node, supervisor) = (Arc::clone(&self.node), context.address());
+        RoomActor::start_in_arbiter(&self.arbiters[self.next_arbiter].handle(), move |_| {
+            RoomActor::new(started.room, started.committed, node, supervisor, inherited)
+        })
+    }
+}
+
+impl Actor for RoomSupervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(WAITING_MAX);
+    }
+}
+
+impl Handler<FindRoom> for RoomSupervisor {
+    type Result = ResponseFuture<Found>;
+
+    fn handle(&mut self, message: FindRoom, context: &mut Self::Context) -> Self::Result {
+        let FindRoom { room_id, tenant_id } = message;
+        if self.is_stopping {
+            return answer(Err(StartError::Unavailable));
+        }
+        let (sender, receiver) = oneshot::channel();
+        match self.slots.get_mut(&room_id) {
+            Some(Slot::Running { tenant_id: owner, .. }) if tenant_id.is_some_and(|tenant| tenant != *owner) => {
+                return answer(Err(StartError::ForeignTenant));
+            }
+            Some(Slot::Running { address, .. }) => return answer(Ok(address.clone())),
+            Some(Slot::Starting(waiting)) if waiting.len() < WAITING_MAX => waiting.push(sender),
+            Some(Slot::Starting(_)) => return answer(Err(StartError::Unavailable)),
+            None if self.starting >= STARTING_MAX => return answer(Err(StartError::Unavailable)),
+            None => {
+                self.slots.insert(room_id, Slot::Starting(vec![sender]));
+                self.start(context, room_id, tenant_id);
+            }
+        }
+        Box::pin(async move { receiver.await.unwrap_or(Err(StartError::Unavailable)) })
+    }
+}
+
+fn answer(found: Found) -> ResponseFuture<Found> {
+    Box::pin(std::future::ready(found))
+}
+
+impl Handler<StartEnded> for RoomSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: StartEnded, context: &mut Self::Context) {
+        let room_id = message.room_id;
+        self.starting = self.starting.saturating_sub(1);
+        let Some(Slot::Starting(waiting)) = self.slots.remove(&room_id) else {
+            return;
+        };
+        let found = match message.result {
+            Ok(started) => {
+                let (epoch, tenant_id) = (started.room.epoch(), started.room.tenant_id());
+                info!(room = %room_id, %epoch, restored = started.is_restored, "room started");
+                let address = self.place(context, started, message.inherited);
+                self.slots.insert(
+                    room_id,
+                    Slot::Running {
+                        address: address.clone(),
+                        epoch,
+                        tenant_id,
+                    },
+                );
+                Ok(address)
+            }
+            Err(failure) => {
+                warn!(room = %room_id, %failure, "room not started");
+                for link in message.inherited.unwrap_or_default().links.into_values() {
+                    link.state.disconnect.shutdown();
+                }
+                Err(failure)
+            }
+        };
+        for asker in waiting {
+            // The asker may have given up.
+            let _ = asker.send(found.clone());
+        }
+    }
+}
+
+impl Handler<RoomGone> for RoomSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: RoomGone, context: &mut Self::Context) {
+        let room_id = message.room_id;
+        let address = match self.slots.get(&room_id) {
+            Some(Slot::Running { address, epoch, .. }) if *epoch <= message.epoch => address.clone(),
+            Some(Slot::Running { .. } | Slot::Starting(_)) | None => return,
+        };
+        self.slots.remove(&room_id);
+        if message.is_clean {
+            address.do_send(Forgotten);
+        } else if !self.is_stopping {
+            error!(room = %room_id, epoch = %message.epoch, "room failed: restarting it from its mirror");
+            self.restart(context, message);
+        }
+    }
+}
+
+impl Handler<StopRooms> for RoomSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: StopRooms, _: &mut Self::Context) {
+        self.is_stopping = true;
+        let departures: Vec<oneshot::Receiver<()>> = self
+            .slots
+            .values()
+            .filter_map(|slot| match slot {
+                Slot::Running { address, .. } => {
+                    let (done, departed) = oneshot::channel();
+                    address.do_send(Depart { done });
+                    Some(departed)
+                }
+                Slot::Starting(_) => None,
+            })
+            .collect();
+        self.node.io.spawn(async move {
+            let mut ended = 0;
+            for departure in departures {
+                ended += usize::from(departure.await.is_ok());
+            }
+            // The server may have given up waiting.
+            let _ = message.done.send(ended);
+        });
+    }
+}
