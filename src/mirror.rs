@@ -7,6 +7,13 @@
 //! - a repeat of an applied commit (stored version equals `to`) is `Ok`;
 //! - a claim raises the epoch, so that every later commit of the former owner is `Fenced`.
 
+mod fields;
+pub mod memory;
+pub mod redis;
+mod rules;
+pub mod sqlite;
+pub mod writer;
+
 use async_trait::async_trait;
 use thiserror::Error;
 

@@ -1,0 +1,249 @@
+//! The mirror in memory: for tests, with controls for everything that can go wrong with a real one.
+
+mod rooms;
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use self::rooms::Rooms;
+use super::{
+    Claim, ClaimOutcome, Commit, CommitOutcome, MirrorFault, NodeRecord, Ownership, RoomMirror,
+};
+use crate::{
+    ids::{NodeId, RoomId, SessionId},
+    room::record::ClosedSession,
+};
+
+/// How often each call was made, failed ones included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// Calls of `commit`.
+    pub batches: u64,
+    /// Commits in them.
+    pub commits: u64,
+    /// Calls of `claim`.
+    pub claims: u64,
+    /// Calls of `restore`.
+    pub restores: u64,
+    /// Calls of `heartbeat`.
+    pub heartbeats: u64,
+    /// Calls of `outbox`.
+    pub outbox_reads: u64,
+}
+
+/// A mirror that ends with the process.
+pub struct MemoryMirror {
+    inner: Mutex<Inner>,
+    /// Calls wait while this is true.
+    is_paused: watch::Sender<bool>,
+}
+
+struct Inner {
+    rooms: Rooms,
+    nodes: Vec<NodeRecord>,
+    generation: String,
+    calls: Calls,
+    is_failing: bool,
+    failing_rooms: Vec<RoomId>,
+    /// Answers to lose: the next commits are applied and answered with a fault.
+    lost_answers: usize,
+    delay: Duration,
+}
+
+impl Default for MemoryMirror {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryMirror {
+    /// An empty mirror that works.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                rooms: Rooms::default(),
+                nodes: Vec::new(),
+                generation: Uuid::new_v4().to_string(),
+                calls: Calls::default(),
+                is_failing: false,
+                failing_rooms: Vec::new(),
+                lost_answers: 0,
+                delay: Duration::ZERO,
+            }),
+            is_paused: watch::Sender::new(false),
+        }
+    }
+
+    /// From now on every call ends in a fault and does nothing, or no longer.
+    pub fn fail_all(&self, is_failing: bool) {
+        self.inner().is_failing = is_failing;
+    }
+
+    /// From now on commits of this room end in a fault, or no longer.
+    pub fn fail_room(&self, room_id: RoomId, is_failing: bool) {
+        let mut inner = self.inner();
+        inner.failing_rooms.retain(|&failing| failing != room_id);
+        if is_failing {
+            inner.failing_rooms.push(room_id);
+        }
+    }
+
+    /// How long every call takes from now on.
+    pub fn set_delay(&self, delay: Duration) {
+        self.inner().delay = delay;
+    }
+
+    /// Calls wait, those that begin from now on, until [`Self::resume`].
+    pub fn pause(&self) {
+        self.is_paused.send_replace(true);
+    }
+
+    /// Ends a pause.
+    pub fn resume(&self) {
+        self.is_paused.send_replace(false);
+    }
+
+    /// The next commit is applied but its answer is lost. Adds up.
+    pub fn lose_answer(&self) {
+        self.inner().lost_answers += 1;
+    }
+
+    /// The mirror forgets one room; its outbox entries stay.
+    pub fn lose_room(&self, room_id: RoomId) {
+        self.inner().rooms.lose(room_id);
+    }
+
+    /// The mirror forgets everything and begins a new generation.
+    pub fn lose_everything(&self) {
+        let mut inner = self.inner();
+        inner.rooms = Rooms::default();
+        inner.nodes.clear();
+        inner.generation = Uuid::new_v4().to_string();
+    }
+
+    /// As if a newer release had written the room.
+    pub fn raise_format(&self, room_id: RoomId) {
+        self.inner().rooms.raise_format(room_id);
+    }
+
+    /// How often each call was made.
+    #[must_use]
+    pub fn calls(&self) -> Calls {
+        self.inner().calls
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // Nothing inside is left half done by a panic of a test.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits as the controls say, counts, and fails if they say so.
+    async fn enter(&self, count: impl FnOnce(&mut Calls)) -> Result<(), MirrorFault> {
+        let delay = {
+            let mut inner = self.inner();
+            count(&mut inner.calls);
+            inner.delay
+        };
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        let mut paused = self.is_paused.subscribe();
+        // The sender lives as long as this mirror, so the wait ends by a resume only.
+        let _ = paused.wait_for(|is_paused| !is_paused).await;
+        if self.inner().is_failing {
+            return Err(MirrorFault("told to fail".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl RoomMirror for MemoryMirror {
+    async fn commit(&self, commits: &[Commit]) -> Vec<Result<CommitOutcome, MirrorFault>> {
+        let entered = self
+            .enter(|calls| {
+                calls.batches += 1;
+                calls.commits += commits.len() as u64;
+            })
+            .await;
+        let mut inner = self.inner();
+        commits
+            .iter()
+            .map(|commit| {
+                if let Err(fault) = &entered {
+                    return Err(MirrorFault(fault.0.clone()));
+                }
+                if inner.failing_rooms.contains(&commit.room_id) {
+                    return Err(MirrorFault("told to fail for this room".to_owned()));
+                }
+                let outcome = inner.rooms.commit(commit);
+                if inner.lost_answers > 0 {
+                    inner.lost_answers -= 1;
+                    return Err(MirrorFault("told to lose this answer".to_owned()));
+                }
+                Ok(outcome)
+            })
+            .collect()
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<ClaimOutcome, MirrorFault> {
+        self.enter(|calls| calls.claims += 1).await?;
+        Ok(self.inner().rooms.claim(&claim))
+    }
+
+    async fn restore(
+        &self,
+        commit: &Commit,
+        expected: Option<Ownership>,
+    ) -> Result<ClaimOutcome, MirrorFault> {
+        self.enter(|calls| calls.restores += 1).await?;
+        Ok(self.inner().rooms.restore(commit, expected))
+    }
+
+    async fn ownership(&self, room_id: RoomId) -> Result<Option<Ownership>, MirrorFault> {
+        self.enter(|_| ()).await?;
+        Ok(self.inner().rooms.ownership(room_id))
+    }
+
+    async fn rooms_of(&self, node_id: NodeId) -> Result<Vec<RoomId>, MirrorFault> {
+        self.enter(|_| ()).await?;
+        Ok(self.inner().rooms.rooms_of(node_id))
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeRecord>, MirrorFault> {
+        self.enter(|_| ()).await?;
+        Ok(self.inner().nodes.clone())
+    }
+
+    async fn heartbeat(&self, node: &NodeRecord) -> Result<String, MirrorFault> {
+        self.enter(|calls| calls.heartbeats += 1).await?;
+        let mut inner = self.inner();
+        inner.nodes.retain(|known| known.node_id != node.node_id);
+        inner.nodes.push(node.clone());
+        Ok(inner.generation.clone())
+    }
+
+    async fn forget_node(&self, node_id: NodeId) -> Result<(), MirrorFault> {
+        self.enter(|_| ()).await?;
+        self.inner().nodes.retain(|node| node.node_id != node_id);
+        Ok(())
+    }
+
+    async fn outbox(&self, limit: usize) -> Result<Vec<ClosedSession>, MirrorFault> {
+        self.enter(|calls| calls.outbox_reads += 1).await?;
+        Ok(self.inner().rooms.outbox(limit))
+    }
+
+    async fn recorded(&self, room_id: RoomId, session_id: SessionId) -> Result<(), MirrorFault> {
+        self.enter(|_| ()).await?;
+        self.inner().rooms.recorded(room_id, session_id);
+        Ok(())
+    }
+}

@@ -1,0 +1,216 @@
+//! Rooms and outbox in maps.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::{
+    ids::{Epoch, NodeId, RoomId, Seq, SessionId, Version},
+    mirror::{
+        Claim, ClaimOutcome, Commit, CommitOutcome, Ownership,
+        fields::FORMAT,
+        rules::{self, Verdict},
+    },
+    room::record::{ChangeSet, ClosedSession, Snapshot},
+};
+
+/// What the mirror holds.
+#[derive(Default)]
+pub(super) struct Rooms {
+    rooms: HashMap<RoomId, StoredRoom>,
+    outbox: BTreeMap<(RoomId, SessionId), ClosedSession>,
+}
+
+struct StoredRoom {
+    ownership: Ownership,
+    version: Version,
+    format: u32,
+    /// None: claimed, and never written.
+    snapshot: Option<Box<Snapshot>>,
+}
+
+impl Rooms {
+    pub(super) fn commit(&mut self, commit: &Commit) -> CommitOutcome {
+        let stored = self
+            .rooms
+            .get(&commit.room_id)
+            .map(|room| (room.ownership, room.version));
+        match rules::judge(stored, self.is_in_outbox(commit), commit) {
+            Verdict::Answer(outcome) => outcome,
+            Verdict::Apply => {
+                self.write(commit);
+                CommitOutcome::Ok
+            }
+        }
+    }
+
+    pub(super) fn claim(&mut self, claim: &Claim) -> ClaimOutcome {
+        match self.try_claim(claim) {
+            Ok(epoch) => {
+                let room = &self.rooms[&claim.room_id];
+                ClaimOutcome::Claimed {
+                    epoch,
+                    version: room.version,
+                    room: room.snapshot.clone(),
+                }
+            }
+            Err(refusal) => refusal,
+        }
+    }
+
+    pub(super) fn restore(
+        &mut self,
+        commit: &Commit,
+        expected: Option<Ownership>,
+    ) -> ClaimOutcome {
+        let claimed = if self.is_in_outbox(commit) {
+            Ok(commit.epoch)
+        } else {
+            let claim = rules::claim_of_restore(commit, expected);
+            self.try_claim(&claim).inspect(|_| self.write(commit))
+        };
+        match claimed {
+            Ok(epoch) => ClaimOutcome::Claimed {
+                epoch,
+                version: commit.changes.to,
+                room: None,
+            },
+            Err(refusal) => refusal,
+        }
+    }
+
+    pub(super) fn ownership(&self, room_id: RoomId) -> Option<Ownership> {
+        self.rooms.get(&room_id).map(|room| room.ownership)
+    }
+
+    pub(super) fn rooms_of(&self, node_id: NodeId) -> Vec<RoomId> {
+        self.rooms
+            .iter()
+            .filter(|(_, room)| room.ownership.owner == Some(node_id))
+            .map(|(&room_id, _)| room_id)
+            .collect()
+    }
+
+    pub(super) fn outbox(&self, limit: usize) -> Vec<ClosedSession> {
+        self.outbox.values().take(limit).cloned().collect()
+    }
+
+    pub(super) fn recorded(&mut self, room_id: RoomId, session_id: SessionId) {
+        self.outbox.remove(&(room_id, session_id));
+    }
+
+    pub(super) fn lose(&mut self, room_id: RoomId) {
+        self.rooms.remove(&room_id);
+    }
+
+    pub(super) fn raise_format(&mut self, room_id: RoomId) {
+        if let Some(room) = self.rooms.get_mut(&room_id) {
+            room.format = FORMAT + 1;
+        }
+    }
+
+    fn is_in_outbox(&self, commit: &Commit) -> bool {
+        rules::closed_session(commit).is_some_and(|session| {
+            self.outbox
+                .contains_key(&(commit.room_id, session.session_id))
+        })
+    }
+
+    /// Compare-and-set on the ownership: the new epoch, or why not.
+    fn try_claim(&mut self, claim: &Claim) -> Result<Epoch, ClaimOutcome> {
+        let stored = self.ownership(claim.room_id);
+        if stored != claim.expected {
+            return Err(ClaimOutcome::Lost(stored));
+        }
+        let room = self.rooms.get_mut(&claim.room_id);
+        if room.as_ref().is_some_and(|room| room.format > FORMAT) {
+            return Err(ClaimOutcome::TooNew);
+        }
+        let epoch = rules::next_epoch(
+            stored.map(|stored| stored.epoch),
+            claim.last_seen,
+            rules::now_us(),
+        );
+        let ownership = Ownership {
+            owner: Some(claim.claimant),
+            epoch,
+        };
+        match room {
+            Some(room) => room.ownership = ownership,
+            None => {
+                let room = StoredRoom {
+                    ownership,
+                    version: Version::default(),
+                    format: FORMAT,
+                    snapshot: None,
+                };
+                self.rooms.insert(claim.room_id, room);
+            }
+        }
+        Ok(epoch)
+    }
+
+    /// Writes what a commit changes; its right to do so was checked.
+    fn write(&mut self, commit: &Commit) {
+        if let Some(closing) = &commit.changes.closing {
+            self.rooms.remove(&commit.room_id);
+            if let Some(session) = &closing.session {
+                self.outbox
+                    .insert((commit.room_id, session.session_id), session.clone());
+            }
+            return;
+        }
+        let room = self
+            .rooms
+            .get_mut(&commit.room_id)
+            .expect("a room is written by its owner only");
+        room.version = commit.changes.to;
+        if commit.changes.is_full {
+            room.snapshot = None;
+        }
+        match &mut room.snapshot {
+            Some(snapshot) => apply(snapshot, &commit.changes),
+            // Without fields of its own a room stays one that only has an owner.
+            None => {
+                if let Some(head) = &commit.changes.head {
+                    let mut snapshot = Snapshot {
+                        room_id: commit.room_id,
+                        head: head.clone(),
+                        seq: Seq::default(),
+                        participants: BTreeMap::new(),
+                        lobby: BTreeMap::new(),
+                        left: BTreeMap::new(),
+                        bans: BTreeMap::new(),
+                        tail: Vec::new(),
+                    };
+                    apply(&mut snapshot, &commit.changes);
+                    room.snapshot = Some(Box::new(snapshot));
+                }
+            }
+        }
+    }
+}
+
+fn apply(snapshot: &mut Snapshot, changes: &ChangeSet) {
+    if let Some(head) = &changes.head {
+        snapshot.head = head.clone();
+    }
+    snapshot.seq = changes.seq;
+    apply_records(&mut snapshot.participants, &changes.participants);
+    apply_records(&mut snapshot.lobby, &changes.lobby);
+    apply_records(&mut snapshot.left, &changes.left);
+    apply_records(&mut snapshot.bans, &changes.bans);
+    snapshot.tail.extend(changes.tail.iter().cloned());
+    let excess = snapshot.tail.len().saturating_sub(changes.tail_keep);
+    snapshot.tail.drain(..excess);
+}
+
+fn apply_records<K: Ord + Copy, V: Clone>(
+    stored: &mut BTreeMap<K, V>,
+    changes: &BTreeMap<K, Option<V>>,
+) {
+    for (&id, record) in changes {
+        match record {
+            Some(record) => stored.insert(id, record.clone()),
+            None => stored.remove(&id),
+        };
+    }
+}

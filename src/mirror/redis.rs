@@ -1,0 +1,310 @@
+//! The mirror in Redis 7 or later: all knowledge of keys, scripts and connections.
+//!
+//! The data model, shared with operators and other tools, in short (times RFC 3339, booleans `"true"`/`"false"`):
+//!
+//! | key | type | content |
+//! |---|---|---|
+//! | `room:{<roomId>}` | hash | ownership, order and the room's own fields |
+//! | `room:{<roomId>}:participants`, `:lobby`, `:left`, `:bans` | hash | id → JSON record |
+//! | `room:{<roomId>}:tail` | list | frames of the last events |
+//! | `room:{<roomId>}:closed:<sessionId>` | string | a finished session: the outbox, without TTL |
+//! | `outbox` | set | `<roomId>/<sessionId>`: a hint where outbox entries are |
+//! | `node:{<nodeId>}` (TTL), `node:{<nodeId>}:rooms`, `nodes` | hash, set, sorted set | the registry of nodes |
+//! | `mirror:generation` | string | random; a new one means that Redis lost everything |
+//!
+//! *Durable* means: acknowledged by the primary, and by [`RedisOptions::wait_replicas`] of its replicas.
+
+mod address;
+mod keys;
+mod link;
+mod nodes;
+mod outbox;
+mod scripts;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::{Cmd, RedisError, RedisResult, Value, cmd};
+use thiserror::Error;
+
+use self::{link::Link, scripts::decode};
+use super::{
+    Claim, ClaimOutcome, Commit, CommitOutcome, MirrorFault, NodeRecord, Ownership, RoomMirror,
+    rules,
+};
+use crate::{
+    ids::{NodeId, RoomId, SessionId, Version},
+    room::record::ClosedSession,
+};
+
+/// How to reach Redis and how it keeps rooms.
+#[derive(Clone, Debug)]
+pub struct RedisOptions {
+    /// Which deployment. User, password (percent-encoded), port and database number may be left out; `rediss` instead
+    /// of `redis` means TLS, checked against the public certificate authorities:
+    ///
+    /// - `redis://user:password@host:port/0`: one server;
+    /// - `redis+sentinel://user:password@host:port,host:port/primary-name/0`: the sentinels that know the primary
+    ///   (credentials are those of the primary);
+    /// - `redis+cluster://user:password@host:port,host:port` or `redis://…?cluster=true`: some nodes of a Redis Cluster.
+    pub url: String,
+    /// How long a live room stays when nobody commits to it; each commit begins anew.
+    pub ttl: Duration,
+    /// How long a node stays listed when it is silent.
+    pub node_ttl: Duration,
+    /// Longest wait of a call, connecting included; also that of a heartbeat, so keep it below the lease.
+    pub timeout: Duration,
+    /// Longest wait of one attempt to connect.
+    pub connect_timeout: Duration,
+    /// How many replicas must have a commit before it counts; 0: the primary's word is enough.
+    pub wait_replicas: usize,
+    /// Longest wait for those replicas; well below `timeout`. Other calls wait meanwhile.
+    pub wait_replicas_timeout: Duration,
+}
+
+impl RedisOptions {
+    /// The defaults for a URL.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            ttl: Duration::from_secs(24 * 3600),
+            node_ttl: Duration::from_secs(3600),
+            timeout: Duration::from_secs(2),
+            connect_timeout: Duration::from_secs(1),
+            wait_replicas: 0,
+            wait_replicas_timeout: Duration::from_millis(500),
+        }
+    }
+}
+
+/// Why Redis cannot be the mirror.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// The URL cannot be used; the text does not repeat it.
+    #[error("the Redis URL cannot be used: {0}")]
+    Url(String),
+    /// Redis may throw rooms away when its memory is full.
+    #[error("Redis has maxmemory-policy {0}, which drops live rooms: set it to noeviction")]
+    Eviction(String),
+    /// It does not answer now; trying again may help.
+    #[error(transparent)]
+    Fault(#[from] MirrorFault),
+}
+
+/// The mirror in Redis.
+pub struct RedisMirror {
+    link: Link,
+    options: RedisOptions,
+}
+
+impl RedisMirror {
+    /// Connects and checks that Redis keeps what it is given. The runtime of the caller drives the sockets from then on:
+    /// call it on the one for I/O. A connection that breaks later is made anew by the next call.
+    ///
+    /// # Errors
+    /// When the URL is wrong, the server evicts keys, or nobody answers.
+    pub async fn connect(options: &RedisOptions) -> Result<Self, ConnectError> {
+        let mirror = Self {
+            link: Link::new(options)?,
+            options: options.clone(),
+        };
+        mirror.call::<String>(cmd("PING")).await?;
+        mirror.check_eviction().await?;
+        Ok(mirror)
+    }
+
+    async fn check_eviction(&self) -> Result<(), ConnectError> {
+        let mut query = cmd("CONFIG");
+        query.arg("GET").arg("maxmemory-policy");
+        match self.call::<Vec<String>>(query).await.as_deref() {
+            Ok([_, policy]) if policy == "noeviction" => Ok(()),
+            Ok([_, policy]) => Err(ConnectError::Eviction(policy.clone())),
+            Ok(_) | Err(_) => {
+                tracing::warn!(
+                    "maxmemory-policy of Redis cannot be read; anything but noeviction loses live rooms"
+                );
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends one command and reads its answer.
+    async fn call<T: redis::FromRedisValue>(&self, call: Cmd) -> Result<T, MirrorFault> {
+        decode(self.link.call(call).await?)
+    }
+
+    async fn send_commits(&self, commits: &[Commit]) -> Vec<Result<CommitOutcome, MirrorFault>> {
+        let calls = commits
+            .iter()
+            .map(|commit| scripts::commit(commit, self.options.ttl))
+            .collect();
+        let needed = self.options.wait_replicas;
+        if needed == 0 {
+            return match self.link.run(calls).await {
+                Ok(answers) => answers.into_iter().map(outcome_of).collect(),
+                Err(fault) => same_fault(commits.len(), &fault),
+            };
+        }
+        let patience = self.options.wait_replicas_timeout;
+        match self.link.run_replicated(calls, needed, patience).await {
+            Ok(answers) => answers
+                .into_iter()
+                .map(|answer| match outcome_of(answer.value)? {
+                    CommitOutcome::Ok if answer.copies < needed => Err(MirrorFault(format!(
+                        "{} of {needed} replicas have it",
+                        answer.copies
+                    ))),
+                    outcome => Ok(outcome),
+                })
+                .collect(),
+            Err(fault) => same_fault(commits.len(), &fault),
+        }
+    }
+
+    /// Where the rooms of a node are listed. Kept as long as the rooms themselves.
+    fn list_room(&self, node_id: NodeId, room_id: RoomId) -> [Cmd; 2] {
+        let key = keys::node_rooms(node_id);
+        let mut add = cmd("SADD");
+        add.arg(&key).arg(room_id.to_string());
+        let mut expire = cmd("PEXPIRE");
+        expire.arg(&key).arg(scripts::millis(self.options.ttl));
+        [add, expire]
+    }
+
+    /// Takes rooms off a node's list. A room left there is found by claims to be another's: faults do not matter.
+    async fn unlist_rooms(&self, rooms: impl Iterator<Item = (NodeId, RoomId)>) {
+        let calls: Vec<Cmd> = rooms
+            .map(|(node_id, room_id)| {
+                let mut remove = cmd("SREM");
+                remove
+                    .arg(keys::node_rooms(node_id))
+                    .arg(room_id.to_string());
+                remove
+            })
+            .collect();
+        if !calls.is_empty()
+            && let Err(fault) = self.link.run(calls).await
+        {
+            tracing::debug!(%fault, "rooms stay listed");
+        }
+    }
+
+    /// Claims by a script, with the lists of rooms around it: on the new owner's before, off the old one's after.
+    async fn claim_by(
+        &self,
+        claim: &Claim,
+        script: Cmd,
+        restored: Version,
+    ) -> Result<ClaimOutcome, MirrorFault> {
+        let mut calls = Vec::from(self.list_room(claim.claimant, claim.room_id));
+        if self.link.is_cluster().await {
+            self.link.run(std::mem::take(&mut calls)).await?;
+        }
+        calls.push(script);
+        let answer = self.link.run(calls).await?.pop();
+        let answer = answer.expect("one answer for each command").map_err(fault)?;
+        let outcome = scripts::claim_outcome(claim.room_id, restored, answer)?;
+        let former = claim.expected.and_then(|expected| expected.owner);
+        if let (ClaimOutcome::Claimed { .. }, Some(former)) = (&outcome, former)
+            && former != claim.claimant
+        {
+            self.unlist_rooms(std::iter::once((former, claim.room_id)))
+                .await;
+        }
+        Ok(outcome)
+    }
+}
+
+#[async_trait]
+impl RoomMirror for RedisMirror {
+    async fn commit(&self, commits: &[Commit]) -> Vec<Result<CommitOutcome, MirrorFault>> {
+        if let Err(fault) = self.announce_closings(commits).await {
+            return same_fault(commits.len(), &fault);
+        }
+        let results = self.send_commits(commits).await;
+        let closed: Vec<&Commit> = commits
+            .iter()
+            .zip(&results)
+            .filter(|(commit, result)| {
+                commit.changes.closing.is_some() && matches!(result, Ok(CommitOutcome::Ok))
+            })
+            .map(|(commit, _)| commit)
+            .collect();
+        if !closed.is_empty() {
+            self.after_closings(&closed).await;
+        }
+        results
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<ClaimOutcome, MirrorFault> {
+        let script = scripts::claim(&claim, self.options.ttl);
+        self.claim_by(&claim, script, Version::default()).await
+    }
+
+    async fn restore(
+        &self,
+        commit: &Commit,
+        expected: Option<Ownership>,
+    ) -> Result<ClaimOutcome, MirrorFault> {
+        self.announce_closings(std::slice::from_ref(commit)).await?;
+        let claim = rules::claim_of_restore(commit, expected);
+        let script = scripts::restore(commit, expected, self.options.ttl);
+        let outcome = self.claim_by(&claim, script, commit.changes.to).await?;
+        if commit.changes.closing.is_some() && matches!(outcome, ClaimOutcome::Claimed { .. }) {
+            self.after_closings(&[commit]).await;
+        }
+        Ok(outcome)
+    }
+
+    async fn ownership(&self, room_id: RoomId) -> Result<Option<Ownership>, MirrorFault> {
+        let mut query = cmd("HMGET");
+        query.arg(keys::main(room_id)).arg("epoch").arg("owner");
+        let (epoch, owner): (Option<String>, Option<String>) = self.call(query).await?;
+        epoch
+            .map(|epoch| scripts::ownership(&epoch, &owner.unwrap_or_default()))
+            .transpose()
+    }
+
+    async fn rooms_of(&self, node_id: NodeId) -> Result<Vec<RoomId>, MirrorFault> {
+        let mut query = cmd("SMEMBERS");
+        query.arg(keys::node_rooms(node_id));
+        let members: Vec<String> = self.call(query).await?;
+        Ok(members.iter().filter_map(|id| id.parse().ok()).collect())
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeRecord>, MirrorFault> {
+        self.read_nodes().await
+    }
+
+    async fn heartbeat(&self, node: &NodeRecord) -> Result<String, MirrorFault> {
+        self.write_heartbeat(node).await
+    }
+
+    async fn forget_node(&self, node_id: NodeId) -> Result<(), MirrorFault> {
+        self.remove_node(node_id).await
+    }
+
+    async fn outbox(&self, limit: usize) -> Result<Vec<ClosedSession>, MirrorFault> {
+        self.read_outbox(limit).await
+    }
+
+    async fn recorded(&self, room_id: RoomId, session_id: SessionId) -> Result<(), MirrorFault> {
+        self.remove_recorded(room_id, session_id).await
+    }
+}
+
+/// An error of Redis as the port tells it.
+fn fault(error: RedisError) -> MirrorFault {
+    MirrorFault(error.to_string())
+}
+
+fn outcome_of(answer: RedisResult<Value>) -> Result<CommitOutcome, MirrorFault> {
+    scripts::commit_outcome(answer.map_err(fault)?)
+}
+
+fn same_fault(count: usize, fault: &MirrorFault) -> Vec<Result<CommitOutcome, MirrorFault>> {
+    (0..count)
+        .map(|_| Err(MirrorFault(fault.0.clone())))
+        .collect()
+}

@@ -1,0 +1,124 @@
+//! The registry of nodes: heartbeats and who is listed.
+
+use std::collections::HashMap;
+
+use redis::{Cmd, cmd};
+use uuid::Uuid;
+
+use super::{RedisMirror, decode, fault, keys, scripts};
+use crate::{
+    ids::NodeId,
+    mirror::{MirrorFault, NodeRecord, fields::parse},
+};
+
+impl RedisMirror {
+    /// Writes the node's hash, its place in the list and, if there is none, the generation; answers the generation.
+    pub(super) async fn write_heartbeat(&self, node: &NodeRecord) -> Result<String, MirrorFault> {
+        // The list is sorted by the clock of Redis: those of the nodes may differ.
+        let (seconds, micros): (i64, i64) = self.call(cmd("TIME")).await?;
+        let now_ms = seconds * 1000 + micros / 1000;
+        let answers = self.link.run(self.heartbeat_calls(node, now_ms)).await?;
+        let mut last = None;
+        for answer in answers {
+            last = Some(answer.map_err(fault)?);
+        }
+        decode(last.expect("the last answer is that of GET"))
+    }
+
+    fn heartbeat_calls(&self, node: &NodeRecord, now_ms: i64) -> Vec<Cmd> {
+        let key = keys::node(node.node_id);
+        let mut write = cmd("HSET");
+        write.arg(&key);
+        for (name, value) in node_fields(node) {
+            write.arg(name).arg(value);
+        }
+        let mut expire = cmd("PEXPIRE");
+        expire
+            .arg(&key)
+            .arg(scripts::millis(self.options.node_ttl));
+        let mut keep_rooms = cmd("PEXPIRE");
+        keep_rooms
+            .arg(keys::node_rooms(node.node_id))
+            .arg(scripts::millis(self.options.ttl));
+        let mut list = cmd("ZADD");
+        list.arg(keys::NODES)
+            .arg(now_ms)
+            .arg(node.node_id.to_string());
+        let mut generation = cmd("SET");
+        generation
+            .arg(keys::GENERATION)
+            .arg(Uuid::new_v4().to_string())
+            .arg("NX");
+        let mut read = cmd("GET");
+        read.arg(keys::GENERATION);
+        vec![write, expire, keep_rooms, list, generation, read]
+    }
+
+    /// Those listed, least recent heartbeat first; one whose hash has expired is no longer known.
+    pub(super) async fn read_nodes(&self) -> Result<Vec<NodeRecord>, MirrorFault> {
+        let mut query = cmd("ZRANGE");
+        query.arg(keys::NODES).arg(0).arg(-1);
+        let ids: Vec<String> = self.call(query).await?;
+        let ids: Vec<NodeId> = ids.iter().filter_map(|id| id.parse().ok()).collect();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let calls = ids
+            .iter()
+            .map(|&id| {
+                let mut read = cmd("HGETALL");
+                read.arg(keys::node(id));
+                read
+            })
+            .collect();
+        let mut nodes = Vec::new();
+        for (node_id, answer) in ids.into_iter().zip(self.link.run(calls).await?) {
+            let fields: HashMap<String, String> = decode(answer.map_err(fault)?)?;
+            if !fields.is_empty() {
+                nodes.push(node_of(node_id, &fields)?);
+            }
+        }
+        Ok(nodes)
+    }
+
+    /// Its list of rooms stays: whatever is still on it must be found.
+    pub(super) async fn remove_node(&self, node_id: NodeId) -> Result<(), MirrorFault> {
+        let mut delete = cmd("DEL");
+        delete.arg(keys::node(node_id));
+        let mut unlist = cmd("ZREM");
+        unlist.arg(keys::NODES).arg(node_id.to_string());
+        for answer in self.link.run(vec![delete, unlist]).await? {
+            answer.map_err(fault)?;
+        }
+        Ok(())
+    }
+}
+
+fn node_fields(node: &NodeRecord) -> [(&'static str, String); 8] {
+    [
+        ("url", node.url.clone()),
+        ("region", node.region.clone()),
+        ("version", node.version.clone()),
+        ("databaseId", node.database_id.clone()),
+        ("rooms", node.rooms.to_string()),
+        ("connections", node.connections.to_string()),
+        ("state", node.state.clone()),
+        ("heartbeat", node.heartbeat.to_string()),
+    ]
+}
+
+fn node_of(node_id: NodeId, fields: &HashMap<String, String>) -> Result<NodeRecord, MirrorFault> {
+    let text = |name: &str| fields.get(name).cloned().unwrap_or_default();
+    let number = |name: &str| parse(name, fields.get(name).map_or("0", String::as_str));
+    Ok(NodeRecord {
+        node_id,
+        url: text("url"),
+        region: text("region"),
+        version: text("version"),
+        database_id: text("databaseId"),
+        rooms: number("rooms")?,
+        connections: number("connections")?,
+        state: text("state"),
+        heartbeat: number("heartbeat")?,
+    })
+}

@@ -1,0 +1,78 @@
+-- Shared by the scripts that write or read a whole room; put before each of them.
+--
+-- KEYS 1..6: room:{id}, then its participants, lobby, left, bans and tail; 7: the outbox entry.
+-- Numbers travel as strings: Lua would print an epoch as 1.79e+15. All of them stay below 2^53.
+
+-- unpack() fails beyond a few thousand values.
+local CHUNK = 1000
+
+-- Ownership and version of the room; nil when the mirror does not know it.
+local function stored_room()
+  local fields = redis.call('HMGET', KEYS[1], 'epoch', 'owner', 'version', 'format')
+  if not fields[1] then return nil end
+  return {
+    epoch = fields[1],
+    owner = fields[2] or '',
+    version = fields[3] or '0',
+    format = tonumber(fields[4] or '1'),
+  }
+end
+
+-- Live keys end by themselves when nobody commits; the outbox never does.
+local function touch(ttl_ms)
+  for index = 1, 6 do redis.call('PEXPIRE', KEYS[index], ttl_ms) end
+end
+
+-- Calls a command with the list at ARGV[at] (its length, then its values); returns where the next list begins.
+local function apply_list(command, key, at)
+  local last = at + tonumber(ARGV[at])
+  for first = at + 1, last, CHUNK do
+    redis.call(command, key, unpack(ARGV, first, math.min(first + CHUNK - 1, last)))
+  end
+  return last + 1
+end
+
+-- Writes the lists from ARGV[at] on: fields of the room to set, to delete; the same for each collection; tail frames.
+local function write_lists(at, is_full, tail_keep)
+  if is_full then redis.call('DEL', unpack(KEYS, 2, 6)) end
+  for index = 1, 5 do
+    at = apply_list('HSET', KEYS[index], at)
+    at = apply_list('HDEL', KEYS[index], at)
+  end
+  apply_list('RPUSH', KEYS[6], at)
+  if tail_keep == '0' then
+    redis.call('DEL', KEYS[6])
+  else
+    redis.call('LTRIM', KEYS[6], '-' .. tail_keep, '-1')
+  end
+end
+
+-- Where the room's order stands; the count is that of the hash, so it cannot drift.
+local function write_order(version, seq)
+  redis.call('HSET', KEYS[1], 'version', version, 'seq', seq,
+    'participantCount', redis.call('HLEN', KEYS[2]))
+end
+
+-- The room closes: a finished session goes to the outbox, all else goes.
+local function close_room(session_json)
+  if session_json ~= '' then redis.call('SET', KEYS[7], session_json) end
+  redis.call('DEL', unpack(KEYS, 1, 6))
+end
+
+-- Compare-and-set on the ownership. Answers an error reply and nil, or nil and the new epoch.
+local function check_claim(expected, expected_epoch, expected_owner, last_seen, format)
+  local stored = stored_room()
+  if not stored then
+    if expected == '1' then return { 'lost' } end
+  else
+    if expected ~= '1' or stored.owner ~= expected_owner
+      or tonumber(stored.epoch) ~= tonumber(expected_epoch) then
+      return { 'lost', stored.epoch, stored.owner }
+    end
+    if stored.format > tonumber(format) then return { 'toonew' } end
+  end
+  local highest = math.max(stored and tonumber(stored.epoch) or 0, tonumber(last_seen))
+  local time = redis.call('TIME')
+  local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
+  return nil, string.format('%.0f', math.max(highest + 1, now_us))
+end

@@ -1,0 +1,139 @@
+//! The mirror in an embedded SQLite file: for one node alone.
+//!
+//! One thread owns the connection; calls reach it through a bounded queue. A call of many commits is one transaction.
+//! Rooms have no TTL here: the only node takes its own rooms over when it starts again.
+
+mod rooms;
+mod schema;
+mod worker;
+
+use std::{path::Path, time::Duration};
+
+use async_trait::async_trait;
+use diesel::sqlite::SqliteConnection;
+
+use self::worker::Worker;
+use super::{
+    Claim, ClaimOutcome, Commit, CommitOutcome, MirrorFault, NodeRecord, Ownership, RoomMirror,
+};
+use crate::{
+    ids::{NodeId, RoomId, SessionId},
+    room::record::ClosedSession,
+};
+
+/// How far a commit goes before it counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SqliteSync {
+    /// It survives the end of the process, by whatever signal; the last ones may be lost with the machine's power.
+    #[default]
+    Normal,
+    /// It survives the loss of power, too: each batch waits for the disk.
+    Full,
+}
+
+/// The mirror in a file.
+pub struct SqliteMirror {
+    worker: Worker,
+}
+
+/// Longest wait for the thread's answer.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl SqliteMirror {
+    /// Opens the file, or makes it, readable by its owner only. `:memory:` is a mirror that ends with the process.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or was written by a newer release.
+    pub fn open(path: impl AsRef<Path>, sync: SqliteSync) -> Result<Self, MirrorFault> {
+        let connection = schema::open(path.as_ref(), sync)?;
+        Ok(Self {
+            worker: Worker::start(connection)?,
+        })
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut SqliteConnection) -> Result<T, MirrorFault> + Send + 'static,
+    ) -> Result<T, MirrorFault> {
+        tokio::time::timeout(CALL_TIMEOUT, self.worker.run(job))
+            .await
+            .map_err(|_| MirrorFault("the mirror file is busy".to_owned()))?
+    }
+}
+
+#[async_trait]
+impl RoomMirror for SqliteMirror {
+    async fn commit(&self, commits: &[Commit]) -> Vec<Result<CommitOutcome, MirrorFault>> {
+        let batch = commits.to_vec();
+        let result = self
+            .run(move |connection| Ok(rooms::commit_all(connection, &batch)))
+            .await;
+        result.unwrap_or_else(|fault| {
+            commits
+                .iter()
+                .map(|_| Err(MirrorFault(fault.0.clone())))
+                .collect()
+        })
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<ClaimOutcome, MirrorFault> {
+        self.run(move |connection| rooms::claim(connection, &claim))
+            .await
+    }
+
+    async fn restore(
+        &self,
+        commit: &Commit,
+        expected: Option<Ownership>,
+    ) -> Result<ClaimOutcome, MirrorFault> {
+        let commit = commit.clone();
+        self.run(move |connection| rooms::restore(connection, &commit, expected))
+            .await
+    }
+
+    async fn ownership(&self, room_id: RoomId) -> Result<Option<Ownership>, MirrorFault> {
+        self.run(move |connection| rooms::ownership(connection, room_id))
+            .await
+    }
+
+    async fn rooms_of(&self, node_id: NodeId) -> Result<Vec<RoomId>, MirrorFault> {
+        self.run(move |connection| rooms::rooms_of(connection, node_id))
+            .await
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeRecord>, MirrorFault> {
+        self.run(worker::nodes).await
+    }
+
+    async fn heartbeat(&self, node: &NodeRecord) -> Result<String, MirrorFault> {
+        let node = node.clone();
+        self.run(move |connection| worker::heartbeat(connection, &node))
+            .await
+    }
+
+    async fn forget_node(&self, node_id: NodeId) -> Result<(), MirrorFault> {
+        self.run(move |connection| worker::forget_node(connection, node_id))
+            .await
+    }
+
+    async fn outbox(&self, limit: usize) -> Result<Vec<ClosedSession>, MirrorFault> {
+        self.run(move |connection| rooms::outbox(connection, limit))
+            .await
+    }
+
+    async fn recorded(&self, room_id: RoomId, session_id: SessionId) -> Result<(), MirrorFault> {
+        self.run(move |connection| rooms::recorded(connection, room_id, session_id))
+            .await
+    }
+}
+
+/// An error of SQLite as the port tells it.
+fn fault(error: impl std::fmt::Display) -> MirrorFault {
+    MirrorFault(error.to_string())
+}
+
+impl From<diesel::result::Error> for MirrorFault {
+    fn from(error: diesel::result::Error) -> Self {
+        Self(error.to_string())
+    }
+}

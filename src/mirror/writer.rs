@@ -1,0 +1,224 @@
+//! The one writer of this process: gathers the commits of many rooms into few calls of the mirror, and repeats those that
+//! met a fault until there is an outcome.
+//!
+//! A room waits for its outcome before it submits the next commit; the writer keeps rooms apart: a commit that is being
+//! repeated holds up no other room.
+
+mod health;
+mod metrics;
+mod task;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use thiserror::Error;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
+
+pub use self::{health::MirrorHealth, metrics::MirrorMetrics};
+use self::{
+    health::HealthCell,
+    task::{Entry, Task},
+};
+use super::{Commit, CommitOutcome, MirrorFault, RoomMirror};
+
+/// Bounds of the writer.
+#[derive(Clone, Copy, Debug)]
+pub struct WriterLimits {
+    /// Commits submitted and without outcome; beyond it [`WriterBusy`]. A room has one, so this bounds rooms.
+    pub queue_max: usize,
+    /// Commits in one call of the mirror.
+    pub batch_max: usize,
+    /// Calls of the mirror at the same time.
+    pub batches_in_flight_max: usize,
+    /// Wait before the first repeat of a commit; each further one doubles it.
+    pub retry_min: Duration,
+    /// Longest wait before a repeat.
+    pub retry_max: Duration,
+}
+
+impl Default for WriterLimits {
+    fn default() -> Self {
+        Self {
+            queue_max: 65_536,
+            batch_max: 256,
+            batches_in_flight_max: 2,
+            retry_min: Duration::from_millis(50),
+            retry_max: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Called once with the outcome, on the writer's runtime. It must be cheap: all rooms wait for it.
+pub type Done = Box<dyn FnOnce(CommitOutcome) + Send>;
+
+/// The writer has more commits than it may hold, or its runtime has ended. The commit comes back.
+#[derive(Debug, Error)]
+#[error("the mirror writer takes no more commits now")]
+pub struct WriterBusy(pub Box<Commit>);
+
+/// The right of a room to its commit: when dropped before the outcome is known, the commit is no longer repeated and `done`
+/// is not called (what is in flight may still be applied).
+#[must_use = "dropping it cancels the commit"]
+pub struct CommitToken(Arc<AtomicBool>);
+
+impl Drop for CommitToken {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl fmt::Debug for CommitToken {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("CommitToken")
+    }
+}
+
+/// Handle of the writer. Its task ends when the last handle is gone and nothing is left to write.
+#[derive(Clone)]
+pub struct MirrorWriter {
+    entries: mpsc::Sender<Entry>,
+    shared: Arc<Shared>,
+    queue_max: usize,
+}
+
+/// What the handles and the task share.
+struct Shared {
+    health: HealthCell,
+    metrics: MirrorMetrics,
+    backlog: Backlog,
+}
+
+/// Counts commits without outcome.
+#[derive(Default)]
+struct Backlog {
+    count: AtomicUsize,
+    emptied: Notify,
+}
+
+/// One place in the backlog, held until the commit has an outcome or is cancelled.
+struct Place(Arc<Shared>);
+
+impl Place {
+    /// None when the backlog is full.
+    fn take(shared: &Arc<Shared>, max: usize) -> Option<Self> {
+        let backlog = &shared.backlog.count;
+        backlog
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
+                (count < max).then_some(count + 1)
+            })
+            .ok()?;
+        shared.metrics.queue_length.inc();
+        Some(Self(Arc::clone(shared)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.metrics.queue_length.dec();
+        if self.0.backlog.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.backlog.emptied.notify_waiters();
+        }
+    }
+}
+
+impl MirrorWriter {
+    /// Starts the writer's task on `runtime`, which must have time and I/O.
+    pub fn start(
+        mirror: Arc<dyn RoomMirror>,
+        limits: WriterLimits,
+        runtime: &tokio::runtime::Handle,
+        metrics: MirrorMetrics,
+    ) -> Self {
+        // A place in the backlog comes before one in the channel, so the channel is never full.
+        let (entries, incoming) = mpsc::channel(limits.queue_max.max(1));
+        let shared = Arc::new(Shared {
+            health: HealthCell::new(),
+            metrics,
+            backlog: Backlog::default(),
+        });
+        runtime.spawn(Task::new(mirror, limits, incoming, Arc::clone(&shared)).run());
+        Self {
+            entries,
+            shared,
+            queue_max: limits.queue_max.max(1),
+        }
+    }
+
+    /// Queues a commit. The writer repeats it after faults until there is an outcome or the token is dropped. Never
+    /// blocks. A room submits its next commit only after `done`.
+    ///
+    /// # Errors
+    /// [`WriterBusy`] with the commit when the queue is full.
+    pub fn submit(&self, commit: Commit, done: Done) -> Result<CommitToken, WriterBusy> {
+        let Some(place) = Place::take(&self.shared, self.queue_max) else {
+            return Err(WriterBusy(Box::new(commit)));
+        };
+        let is_cancelled = Arc::new(AtomicBool::new(false));
+        let entry = Entry {
+            commit,
+            done,
+            is_cancelled: Arc::clone(&is_cancelled),
+            submitted: Instant::now(),
+            faults: 0,
+            place,
+        };
+        match self.entries.try_send(entry) {
+            Ok(()) => Ok(CommitToken(is_cancelled)),
+            Err(error) => Err(WriterBusy(Box::new(error.into_inner().commit))),
+        }
+    }
+
+    /// Waits until every commit has an outcome, at most for `patience`; answers whether that came.
+    pub async fn flush(&self, patience: Duration) -> bool {
+        let backlog = &self.shared.backlog;
+        let wait = async {
+            loop {
+                let emptied = backlog.emptied.notified();
+                tokio::pin!(emptied);
+                // Registered before the count is read, so that the last outcome is not missed.
+                emptied.as_mut().enable();
+                if backlog.count.load(Ordering::Acquire) == 0 {
+                    return;
+                }
+                emptied.await;
+            }
+        };
+        tokio::time::timeout(patience, wait).await.is_ok()
+    }
+
+    /// How the mirror does.
+    #[must_use]
+    pub fn health(&self) -> MirrorHealth {
+        self.shared.health.read()
+    }
+
+    /// Commits without outcome.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        self.shared.backlog.count.load(Ordering::Acquire)
+    }
+
+    /// Tells the writer how another call of the mirror went, such as a heartbeat: health is that of all of them.
+    pub fn observe<T>(&self, result: &Result<T, MirrorFault>) {
+        self.shared.observe(result.as_ref().err());
+    }
+}
+
+impl Shared {
+    fn observe(&self, fault: Option<&MirrorFault>) {
+        self.metrics.is_up.set(i64::from(fault.is_none()));
+        match fault {
+            Some(fault) => self.health.fault(fault),
+            None => self.health.answered(),
+        }
+    }
+}
