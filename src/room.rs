@@ -1,5 +1,6 @@
 //! The rules.
 pub mod command;
+pub mod goodbye;
 pub mod record;
 pub mod settings;
 pub mod view;
