@@ -9,8 +9,9 @@ use super::{
 };
 use crate::ids::{Seq, UserId};
 
-/// A participant's command, as decoded from the wire; the command id travels beside it.
-#[derive(Clone, Debug, Deserialize)]
+/// A participant's command, as decoded from the wire; the command id travels beside it. Serialized it is what a client
+/// sends, without the id; [`crate::protocol::decode`] reads it (serde cannot: raw JSON does not pass a tagged enum).
+#[derive(Clone, Debug, Serialize)]
 #[serde(tag = "type", rename_all_fields = "camelCase")]
 pub enum Command {
     /// Change one's own state; at least one field is given.
@@ -19,29 +20,29 @@ pub enum Command {
     SendOffer {
         /// To whom.
         target_user_id: UserId,
-        /// Opaque.
+        /// Opaque: a string or an object, relayed unchanged.
         sdp: Box<RawValue>,
     },
     /// The answer to an offer.
     SendAnswer {
         /// To whom.
         target_user_id: UserId,
-        /// Opaque.
+        /// Opaque: a string or an object, relayed unchanged.
         sdp: Box<RawValue>,
     },
     /// A candidate for a peer connection.
     SendIceCandidate {
         /// To whom.
         target_user_id: UserId,
-        /// Opaque.
+        /// Opaque: a string, an object, or null for the end of candidates; relayed unchanged.
         candidate: Box<RawValue>,
     },
     /// Chat: to all, or direct to one.
     SendMessage {
-        /// At most `text_bytes_max` bytes.
+        /// At most `text_bytes_max` bytes, not empty.
         text: String,
         /// None: to all.
-        #[serde(default)]
+        #[serde(skip_serializing_if = "Option::is_none")]
         target_user_id: Option<UserId>,
     },
     /// A host mutes somebody.
@@ -54,7 +55,6 @@ pub enum Command {
         /// Whom.
         user_id: UserId,
         /// Also keep them out.
-        #[serde(default)]
         ban: bool,
     },
     /// A host lets somebody in from the lobby.
@@ -89,6 +89,30 @@ pub enum Command {
     LeaveRoom,
 }
 
+impl Command {
+    /// The `type` on the wire; a label of metrics.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::UpdateState(_) => "UpdateState",
+            Self::SendOffer { .. } => "SendOffer",
+            Self::SendAnswer { .. } => "SendAnswer",
+            Self::SendIceCandidate { .. } => "SendIceCandidate",
+            Self::SendMessage { .. } => "SendMessage",
+            Self::MuteParticipant { .. } => "MuteParticipant",
+            Self::RemoveParticipant { .. } => "RemoveParticipant",
+            Self::AdmitParticipant { .. } => "AdmitParticipant",
+            Self::DenyParticipant { .. } => "DenyParticipant",
+            Self::SetRole { .. } => "SetRole",
+            Self::LockRoom { .. } => "LockRoom",
+            Self::StartRecording => "StartRecording",
+            Self::StopRecording => "StopRecording",
+            Self::EndRoom => "EndRoom",
+            Self::LeaveRoom => "LeaveRoom",
+        }
+    }
+}
+
 /// What `UpdateState` changes; `None` leaves a field as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -116,12 +140,12 @@ impl StateChange {
 }
 
 /// The `resume` part of a `JoinRoom`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResumeRequest {
     /// The connection that was lost.
     pub connection_id: crate::ids::ConnectionId,
-    /// As last received.
+    /// As last received; a secret: not logged.
     pub resume_token: String,
     /// Last event seen.
     pub last_seq: Seq,

@@ -1,0 +1,61 @@
+//! What a client may do wrong below the level of messages; each ends the connection.
+
+use thiserror::Error;
+
+use crate::room::goodbye::GoodbyeReason;
+
+/// A breach of RFC 6455 or of a size limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+pub enum Violation {
+    /// A frame or message over the limit, or one in too many fragments.
+    #[error("frame or message over the limit")]
+    TooLarge,
+    /// A reserved bit is set though no extension was negotiated (section 5.2).
+    #[error("reserved bit set")]
+    ReservedBit,
+    /// An operation code that has no meaning (section 5.2).
+    #[error("unknown operation code")]
+    UnknownOpcode,
+    /// A client's frame without mask (section 5.1).
+    #[error("unmasked frame")]
+    Unmasked,
+    /// A fragmented control frame, or one of more than 125 bytes (section 5.5).
+    #[error("control frame fragmented or too long")]
+    BadControl,
+    /// A length with its highest bit set (section 5.2).
+    #[error("length out of range")]
+    BadLength,
+    /// A continuation of nothing, or a new message inside another (section 5.4).
+    #[error("fragments out of order")]
+    BadFragment,
+    /// Refused by the codec for another cause.
+    #[error("refused by the codec")]
+    Codec,
+    /// A text message that is not UTF-8 (section 8.1).
+    #[error("text is not UTF-8")]
+    InvalidText,
+}
+
+impl Violation {
+    /// How the connection ends.
+    #[must_use]
+    pub const fn reason(self) -> GoodbyeReason {
+        match self {
+            Self::TooLarge => GoodbyeReason::TooLarge,
+            Self::InvalidText => GoodbyeReason::InvalidText,
+            Self::ReservedBit
+            | Self::UnknownOpcode
+            | Self::Unmasked
+            | Self::BadControl
+            | Self::BadLength
+            | Self::BadFragment
+            | Self::Codec => GoodbyeReason::ProtocolError,
+        }
+    }
+
+    /// 1009, 1007 or 1002.
+    #[must_use]
+    pub const fn close_code(self) -> u16 {
+        self.reason().close_code()
+    }
+}
