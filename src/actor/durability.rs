@@ -8,7 +8,10 @@ use tracing::{info, warn};
 use super::{Node, room::RoomActor};
 use crate::{
     ids::{Timestamp, Version},
-    mirror::{ClaimOutcome, Commit, CommitOutcome, MirrorFault, Ownership, PendingCommit},
+    mirror::{
+        ClaimOutcome, Commit, CommitOutcome, MirrorFault, Ownership,
+        writer::{CommitToken, WriterBusy},
+    },
     room::{input::Input, record::ChangeSet},
 };
 
@@ -28,7 +31,7 @@ pub struct Flight {
     /// For how long it has been waiting, as far as this process was running.
     waited_ms: u64,
     /// Keeps the writer at it; none while a recovery task is.
-    _pending: Option<PendingCommit>,
+    _pending: Option<CommitToken>,
 }
 
 /// Whether the mirror takes this room's changes.
@@ -119,7 +122,7 @@ impl RoomActor {
                     _pending: Some(pending),
                 });
             }
-            Err(busy) => self.durability.refused = Some(busy.commit.changes),
+            Err(WriterBusy(commit)) => self.durability.refused = Some(commit.changes),
         }
     }
 

@@ -10,6 +10,7 @@ use bytestring::ByteString;
 
 use crate::{
     ids::{Seq, Timestamp},
+    metrics::EvictionReason,
     room::goodbye::GoodbyeReason,
     ws::Disconnect,
 };
@@ -69,8 +70,10 @@ impl LinkState {
 pub enum Lost {
     /// Its actor is gone.
     Gone,
-    /// It refused for `slow_ms`, or too much waits for it.
-    TooSlow,
+    /// It refused for `slow_ms`.
+    Slow,
+    /// Too much waits for it.
+    Backlog,
     /// Nothing was heard of it for `ping_timeout`.
     Silent,
 }
@@ -78,11 +81,12 @@ pub enum Lost {
 impl Lost {
     /// The metric's label, when the room ended the connection.
     #[must_use]
-    pub const fn eviction(self) -> Option<&'static str> {
+    pub const fn eviction(self) -> Option<EvictionReason> {
         match self {
             Self::Gone => None,
-            Self::TooSlow => Some("too_slow"),
-            Self::Silent => Some("silent"),
+            Self::Slow => Some(EvictionReason::Slow),
+            Self::Backlog => Some(EvictionReason::Backlog),
+            Self::Silent => Some(EvictionReason::Silent),
         }
     }
 }
@@ -178,7 +182,7 @@ impl Link {
             Ok(()) => {
                 self.refused_since = None;
                 self.is_done = is_last;
-                return if waiting > limits.outgoing_bytes_max { Err(Lost::TooSlow) } else { Ok(()) };
+                return if waiting > limits.outgoing_bytes_max { Err(Lost::Backlog) } else { Ok(()) };
             }
             Err(SendError::Closed(_)) => return Err(Lost::Gone),
             Err(SendError::Full(refused)) => {
@@ -189,7 +193,12 @@ impl Link {
         }
         self.state.taken(bytes);
         let since = *self.refused_since.get_or_insert(now);
-        let is_over = now.ms_since(since) >= limits.slow_ms || waiting + bytes > limits.outgoing_bytes_max;
-        if is_over { Err(Lost::TooSlow) } else { Ok(()) }
+        if waiting + bytes > limits.outgoing_bytes_max {
+            return Err(Lost::Backlog);
+        }
+        if now.ms_since(since) >= limits.slow_ms {
+            return Err(Lost::Slow);
+        }
+        Ok(())
     }
 }

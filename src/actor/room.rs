@@ -24,12 +24,15 @@ use super::{
 };
 use crate::{
     ids::{ConnectionId, TenantId, Timestamp, Version},
+    metrics::{CommandOutcome, CommandType},
+    protocol::encode_error,
     room::{
         Room,
         command::{AdminCommand, Command},
-        effect::{Effect, Notice, Ticket, encode_error},
+        effect::{Effect, Notice, Ticket},
         goodbye::GoodbyeReason,
         input::{Input, Join},
+        record::EndReason,
         view::{AdminReply, Code, Rejection},
     },
 };
@@ -137,6 +140,8 @@ pub struct Survivors {
     pub unanswered: Vec<(ConnectionId, u64)>,
     /// The command that made the room fail.
     pub culprit: Option<(ConnectionId, u64)>,
+    /// The restart budget is used up: the session ends.
+    pub must_end: bool,
 }
 
 /// See the module.
@@ -230,6 +235,7 @@ impl RoomActor {
             None
         };
         let room = &mut self.room;
+        let kind = command_type(&input);
         let Ok(effects) = catch_unwind(AssertUnwindSafe(|| room.apply(now, input))) else {
             error!(room = %self.room.room_id(), epoch = %self.room.epoch(), "the room failed");
             self.is_poisoned = true;
@@ -237,6 +243,9 @@ impl RoomActor {
             context.stop();
             return false;
         };
+        if let Some(kind) = kind {
+            self.node.metrics.command(kind, outcome(&effects));
+        }
         let needs = self.room.version();
         for effect in effects {
             if let Some((to, frame)) = self.queue.push(effect, needs) {
@@ -386,9 +395,9 @@ impl RoomActor {
         if let Some(link) = self.links.remove(&connection_id) {
             link.state.disconnect.shutdown();
         }
-        if let Some(label) = reason.eviction() {
-            info!(room = %self.room.room_id(), connection = %connection_id, label, "connection evicted");
-            self.node.metrics.evicted(label);
+        if let Some(reason) = reason.eviction() {
+            info!(room = %self.room.room_id(), connection = %connection_id, ?reason, "connection evicted");
+            self.node.metrics.eviction(reason);
         }
     }
 
@@ -468,6 +477,7 @@ impl RoomActor {
                 links: std::mem::take(&mut self.links),
                 unanswered: self.queue.unanswered(),
                 culprit: self.culprit,
+                must_end: false,
             },
         });
     }
@@ -496,7 +506,48 @@ impl RoomActor {
         if let Some((connection_id, id)) = survivors.culprit {
             self.run(context, Input::Decide { connection_id, id });
         }
+        if survivors.must_end {
+            self.run(context, Input::End(EndReason::Failed));
+        }
     }
+}
+
+/// What kind of request an input is, for the metrics.
+fn command_type(input: &Input) -> Option<CommandType> {
+    match input {
+        Input::Join(_) => Some(CommandType::JoinRoom),
+        Input::Command { command, .. } => Some(CommandType::from(command)),
+        Input::KeepAlive { .. } => Some(CommandType::KeepAlive),
+        Input::Admin { .. } => Some(CommandType::Admin),
+        Input::ConnectionLost { .. }
+        | Input::Tick
+        | Input::Durability { .. }
+        | Input::Reattach { .. }
+        | Input::Decide { .. }
+        | Input::End(_) => None,
+    }
+}
+
+/// What became of a request.
+fn outcome(effects: &[Effect]) -> CommandOutcome {
+    let refusal = effects.iter().find_map(|effect| match effect {
+        Effect::Send {
+            notice: Notice::Error { rejection, .. },
+            ..
+        }
+        | Effect::Reply {
+            result: Err(rejection), ..
+        } => Some(rejection.code),
+        Effect::Send { .. }
+        | Effect::Reply { .. }
+        | Effect::Broadcast { .. }
+        | Effect::Relay { .. }
+        | Effect::Disconnect { .. }
+        | Effect::OpenSession { .. }
+        | Effect::StoreBan { .. }
+        | Effect::Closed { .. } => None,
+    });
+    refusal.map_or(CommandOutcome::Applied, CommandOutcome::Refused)
 }
 
 impl Actor for RoomActor {

@@ -12,11 +12,7 @@ use super::Node;
 use crate::{
     ids::{Epoch, RoomId, TenantId, Version},
     mirror::{Claim, ClaimOutcome, MirrorFault, Ownership},
-    room::{
-        Room, RoomBasis,
-        input::Input,
-        record::{BanRecord, EndReason},
-    },
+    room::{Room, RoomBasis, record::BanRecord},
     store::StoreFault,
 };
 
@@ -64,7 +60,7 @@ pub async fn start_room(
             // Unknown to the mirror: it is begun from SQL, if it exists at all.
             None => Some(basis_of(node, room_id, tenant_id).await?),
         };
-        if let Some(started) = claim(node, room_id, tenant_id, stored, basis).await? {
+        if let Some(started) = claim(node, room_id, stored, basis).await? {
             return Ok(started);
         }
     }
@@ -78,14 +74,7 @@ pub async fn restart_room(node: &Node, room_id: RoomId, epoch: Epoch) -> Result<
     if !is_ours {
         return Err(StartError::Unavailable);
     }
-    claim(node, room_id, None, stored, None).await?.ok_or(StartError::Unavailable)
-}
-
-/// Ends the session of a room that failed too often.
-#[must_use]
-pub fn close_failed(node: &Node, mut started: Started) -> Started {
-    started.room.apply(node.clock.now(), Input::End(EndReason::Failed));
-    started
+    claim(node, room_id, stored, None).await?.ok_or(StartError::Unavailable)
 }
 
 /// Only rooms of nobody, of this node, or of a process that is gone may be claimed.
@@ -103,7 +92,6 @@ async fn require_claimable(node: &Node, stored: Ownership) -> Result<(), StartEr
 async fn claim(
     node: &Node,
     room_id: RoomId,
-    tenant_id: Option<TenantId>,
     expected: Option<Ownership>,
     basis: Option<RoomBasis>,
 ) -> Result<Option<Started>, StartError> {
@@ -124,10 +112,6 @@ async fn claim(
     let now = node.clock.now();
     let rules = Arc::clone(&node.rules);
     if let Some(snapshot) = snapshot {
-        let is_foreign = tenant_id.is_some_and(|tenant| tenant != snapshot.head.tenant_id);
-        if is_foreign {
-            return Err(StartError::ForeignTenant);
-        }
         return Ok(Some(Started {
             room: Room::restore(rules, *snapshot, epoch, version, now),
             committed: version,
@@ -136,7 +120,7 @@ async fn claim(
     }
     let basis = match basis {
         Some(basis) => basis,
-        None => basis_of(node, room_id, tenant_id).await?,
+        None => basis_of(node, room_id, None).await?,
     };
     Ok(Some(Started {
         room: Room::create(rules, basis, epoch, now),

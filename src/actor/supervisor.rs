@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 use super::{
     Node,
     room::{Depart, Forgotten, RoomActor, Survivors},
-    start::{StartError, Started, close_failed, restart_room, start_room},
+    start::{StartError, Started, restart_room, start_room},
 };
 use crate::ids::{Epoch, RoomId, TenantId};
 
@@ -66,12 +66,34 @@ pub struct StopRooms {
 #[rtype(result = "()")]
 struct StartEnded {
     room_id: RoomId,
+    /// Of the first asker.
+    tenant_id: Option<TenantId>,
     result: Result<Started, StartError>,
     inherited: Option<Survivors>,
 }
 
+/// Somebody who waits for a start.
+struct Asker {
+    tenant_id: Option<TenantId>,
+    answer: oneshot::Sender<Found>,
+}
+
+impl Asker {
+    /// A start that failed for a foreign asker says nothing to the others; one that succeeded is none of a foreign one's.
+    fn tell(self, found: &Result<(Addr<RoomActor>, TenantId), StartError>, starter: Option<TenantId>) {
+        let answer = match found {
+            Ok((_, owner)) if self.tenant_id.is_some_and(|tenant| tenant != *owner) => Err(StartError::ForeignTenant),
+            Ok((address, _)) => Ok(address.clone()),
+            Err(StartError::ForeignTenant) if self.tenant_id != starter => Err(StartError::Unavailable),
+            Err(failure) => Err(*failure),
+        };
+        // The asker may have given up.
+        let _ = self.answer.send(answer);
+    }
+}
+
 enum Slot {
-    Starting(Vec<oneshot::Sender<Found>>),
+    Starting(Vec<Asker>),
     Running {
         address: Addr<RoomActor>,
         epoch: Epoch,
@@ -115,6 +137,7 @@ impl RoomSupervisor {
             let result = start_room(&node, room_id, tenant_id).await;
             supervisor.do_send(StartEnded {
                 room_id,
+                tenant_id,
                 result,
                 inherited: None,
             });
@@ -126,19 +149,19 @@ impl RoomSupervisor {
         let RoomGone {
             room_id,
             epoch,
-            survivors,
+            mut survivors,
             ..
         } = gone;
-        let is_within_budget = self.count_failure(room_id);
+        survivors.must_end = !self.count_failure(room_id);
         self.slots.insert(room_id, Slot::Starting(Vec::new()));
         self.starting += 1;
-        self.node.metrics.room_restarted();
+        self.node.metrics.room_restarts_total.inc();
         let (node, supervisor) = (Arc::clone(&self.node), context.address());
         self.node.io.spawn(async move {
-            let restarted = restart_room(&node, room_id, epoch).await;
-            let result = if is_within_budget { restarted } else { restarted.map(|started| close_failed(&node, started)) };
+            let result = restart_room(&node, room_id, epoch).await;
             supervisor.do_send(StartEnded {
                 room_id,
+                tenant_id: None,
                 result,
                 inherited: Some(survivors),
             });
@@ -181,17 +204,21 @@ impl Handler<FindRoom> for RoomSupervisor {
         if self.is_stopping {
             return answer(Err(StartError::Unavailable));
         }
-        let (sender, receiver) = oneshot::channel();
+        let (answer_to, receiver) = oneshot::channel();
+        let asker = Asker {
+            tenant_id,
+            answer: answer_to,
+        };
         match self.slots.get_mut(&room_id) {
             Some(Slot::Running { tenant_id: owner, .. }) if tenant_id.is_some_and(|tenant| tenant != *owner) => {
                 return answer(Err(StartError::ForeignTenant));
             }
             Some(Slot::Running { address, .. }) => return answer(Ok(address.clone())),
-            Some(Slot::Starting(waiting)) if waiting.len() < WAITING_MAX => waiting.push(sender),
+            Some(Slot::Starting(waiting)) if waiting.len() < WAITING_MAX => waiting.push(asker),
             Some(Slot::Starting(_)) => return answer(Err(StartError::Unavailable)),
             None if self.starting >= STARTING_MAX => return answer(Err(StartError::Unavailable)),
             None => {
-                self.slots.insert(room_id, Slot::Starting(vec![sender]));
+                self.slots.insert(room_id, Slot::Starting(vec![asker]));
                 self.start(context, room_id, tenant_id);
             }
         }
@@ -225,7 +252,7 @@ impl Handler<StartEnded> for RoomSupervisor {
                         tenant_id,
                     },
                 );
-                Ok(address)
+                Ok((address, tenant_id))
             }
             Err(failure) => {
                 warn!(room = %room_id, %failure, "room not started");
@@ -236,8 +263,7 @@ impl Handler<StartEnded> for RoomSupervisor {
             }
         };
         for asker in waiting {
-            // The asker may have given up.
-            let _ = asker.send(found.clone());
+            asker.tell(&found, message.tenant_id);
         }
     }
 }
