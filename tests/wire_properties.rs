@@ -195,8 +195,10 @@ proptest! {
     ) {
         let bytes = frames.iter().flat_map(Frame::bytes).collect::<Vec<_>>();
         prop_assert_eq!(FrameScanner::new(LIMIT as u64).scan(&bytes), Ok(()));
-        let read = read_guard(cut(&bytes, &places));
+        let mut read = read_guard(cut(&bytes, &places));
         prop_assert_eq!((read.violation, read.errors), (None, 0));
+        // Empty chunks make empty helpings.
+        read.helpings.retain(|helping| !helping.is_empty());
         let expected = frames.iter().map(Frame::bytes).collect::<Vec<_>>();
         prop_assert_eq!(read.helpings, expected);
     }
