@@ -2,7 +2,7 @@
 //!
 //! A secret shows itself only through a method called `expose`; `Debug` of every type here leaves it out.
 
-mod api_key;
+pub mod api_key;
 mod directory;
 mod files;
 mod signing;
@@ -13,11 +13,11 @@ use std::{io, path::PathBuf};
 use thiserror::Error;
 
 pub use self::{
-    api_key::{ApiKeyText, KeyTextError, SealError, open, seal},
+    api_key::ApiKeyText,
     directory::DataLock,
     files::{
-        BOOTSTRAP_API_KEY_VARIABLE, GivenSecrets, SIGNING_KEY_VARIABLE, Secrets, load_or_create,
-        load_signing_key,
+        API_KEY_FILE, BOOTSTRAP_API_KEY_VARIABLE, GivenSecrets, SIGNING_KEY_VARIABLE, Secrets,
+        load_or_create, load_signing_key,
     },
     signing::{Purpose, SIGNING_KEY_BYTES_MIN, SigningKey, SigningKeyTooShort},
 };

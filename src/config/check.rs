@@ -59,9 +59,11 @@ pub(super) fn check(key: &Key, value: Value) -> Result<Value, Vec<Wrong>> {
                 Err(wrong(format!("must be one of: {}", words.join(", "))))
             }
         }
-        Shape::Address => checked(&value, "must be an IP address and a port, such as 127.0.0.1:8080", |text| {
-            text.parse::<SocketAddr>().is_ok()
-        }),
+        Shape::Address => checked(
+            &value,
+            "must be an IP address and a port, such as 127.0.0.1:8080",
+            |text| text.parse::<SocketAddr>().is_ok(),
+        ),
         Shape::Path => checked(&value, "must not be empty", |text| !text.is_empty()),
         Shape::Label => checked(&value, "must have 1 to 64 characters", is_label),
         Shape::Filter => checked(
@@ -81,7 +83,10 @@ pub(super) fn check(key: &Key, value: Value) -> Result<Value, Vec<Wrong>> {
         ),
         Shape::Redis => checked(
             &value,
-            &format!("must begin with one of: {}, and name a host", REDIS_SCHEMES.join(", ")),
+            &format!(
+                "must begin with one of: {}, and name a host",
+                REDIS_SCHEMES.join(", ")
+            ),
             is_redis,
         ),
         Shape::Origins => origins(value),
@@ -109,7 +114,11 @@ fn text(value: &Value) -> Result<String, Vec<Wrong>> {
     }
 }
 
-fn checked(value: &Value, rule: &str, is_right: impl Fn(&str) -> bool) -> Result<Value, Vec<Wrong>> {
+fn checked(
+    value: &Value,
+    rule: &str,
+    is_right: impl Fn(&str) -> bool,
+) -> Result<Value, Vec<Wrong>> {
     let text = text(value)?;
     if is_right(&text) {
         Ok(text.into())
@@ -168,7 +177,9 @@ fn origins(value: Value) -> Result<Value, Vec<Wrong>> {
     if texts.iter().all(|text| is_origin(text)) {
         Ok(texts.into())
     } else {
-        Err(wrong("must be origins such as https://app.example.org, without path, or *"))
+        Err(wrong(
+            "must be origins such as https://app.example.org, without path, or *",
+        ))
     }
 }
 
@@ -242,18 +253,26 @@ fn ice_server(table: &Map<String, Value>) -> Vec<(&'static str, &'static str)> {
         .and_then(|value| value.clone().into_array().ok())
         .and_then(|items| items.iter().map(|item| text(item).ok()).collect());
     let is_ice_url = |url: &String| {
-        ["stun:", "stuns:", "turn:", "turns:"]
-            .iter()
-            .any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))
+        ["stun:", "stuns:", "turn:", "turns:"].iter().any(|scheme| {
+            url.strip_prefix(scheme)
+                .is_some_and(|rest| !rest.is_empty())
+        })
     };
-    if !urls.is_some_and(|urls| {
-        (1..=ICE_URLS_MAX).contains(&urls.len()) && urls.iter().all(is_ice_url)
-    }) {
-        problems.push(("urls", "must be a list of 1 to 8 URLs, each stun:, stuns:, turn: or turns:"));
+    if !urls
+        .is_some_and(|urls| (1..=ICE_URLS_MAX).contains(&urls.len()) && urls.iter().all(is_ice_url))
+    {
+        problems.push((
+            "urls",
+            "must be a list of 1 to 8 URLs, each stun:, stuns:, turn: or turns:",
+        ));
     }
-    let texts = ["username", "credential"].map(|field| (table.contains_key(field), field_text(table, field)));
+    let texts = ["username", "credential"]
+        .map(|field| (table.contains_key(field), field_text(table, field)));
     if texts.iter().any(|(given, text)| *given && text.is_none()) || texts[0].0 != texts[1].0 {
-        problems.push(("credential", "and username must be texts, given both or neither"));
+        problems.push((
+            "credential",
+            "and username must be texts, given both or neither",
+        ));
     }
     if has_unknown(table, &["urls", "username", "credential"]) {
         problems.push(("", "knows only urls, username and credential"));

@@ -66,8 +66,8 @@ pub(super) fn load(sources: &Sources) -> Result<Raw, Problems> {
 }
 
 fn merge(sources: &Sources, problems: &mut Vec<Problem>) -> Flat {
-    let mut builder = ::config::Config::builder()
-        .add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+    let mut builder =
+        ::config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
     if let Some(text) = read_file(sources, problems) {
         builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
     }
@@ -142,7 +142,8 @@ fn known_variables(
             continue;
         };
         // An orchestrator sets CALLBOARD_PORT, CALLBOARD_SERVICE_HOST and their like when the service is called callboard.
-        let is_service_link = rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("SERVICE_");
+        let is_service_link =
+            rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("SERVICE_");
         if value.is_empty() || is_service_link || OTHER_VARIABLES.contains(&name.as_str()) {
             continue;
         }
@@ -198,13 +199,16 @@ fn unknown_text() -> String {
 }
 
 fn number(clean: &Flat, key: &str) -> Option<i64> {
-    clean.get(key).and_then(|value| value.clone().into_int().ok())
+    clean
+        .get(key)
+        .and_then(|value| value.clone().into_int().ok())
 }
 
 fn check_order(clean: &Flat, problems: &mut Vec<Problem>) {
     for (low, relation, high) in ORDER {
         // A number that is wrong by itself is a problem already.
-        let (Some(low_number), Some(high_number)) = (number(clean, low), number(clean, high)) else {
+        let (Some(low_number), Some(high_number)) = (number(clean, low), number(clean, high))
+        else {
             continue;
         };
         let (is_right, word) = match relation {

@@ -31,9 +31,15 @@ fn documented_keys() -> Vec<(String, String)> {
         } else {
             format!("{section}.{name}")
         };
-        if let Some(list) = bare.strip_prefix("[[").and_then(|rest| rest.strip_suffix("]]")) {
+        if let Some(list) = bare
+            .strip_prefix("[[")
+            .and_then(|rest| rest.strip_suffix("]]"))
+        {
             found.push((list.to_owned(), comment.clone()));
-        } else if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        } else if let Some(name) = line
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+        {
             section = name.to_owned();
         } else if bare.contains(" = ") && KEYS.iter().any(|key| key.name == full) {
             found.push((full, std::mem::take(&mut comment)));
@@ -101,7 +107,10 @@ fn defaults_are_those_of_the_design() {
         ),
         (secs(1), secs(4), secs(6))
     );
-    assert_eq!((config.mirror.stall, config.mirror.verify), (secs(1), secs(10)));
+    assert_eq!(
+        (config.mirror.stall, config.mirror.verify),
+        (secs(1), secs(10))
+    );
     assert_eq!(config.mirror.ttl, secs(24 * 3600));
     assert_eq!(config.room.reconnect_grace, secs(30));
     assert_eq!(config.room.departure_timeout, secs(20));
@@ -123,12 +132,18 @@ fn defaults_are_those_of_the_design() {
         (512, 256 * 1024)
     );
     assert_eq!(
-        (config.limits.commands_per_second, config.limits.commands_burst),
+        (
+            config.limits.commands_per_second,
+            config.limits.commands_burst
+        ),
         (100, 200)
     );
     assert_eq!(config.limits.refusals_max, 1000);
     assert_eq!(config.limits.refusals_window, secs(10));
-    assert_eq!((config.limits.held_relays_max, config.limits.lobby_max), (64, 100));
+    assert_eq!(
+        (config.limits.held_relays_max, config.limits.lobby_max),
+        (64, 100)
+    );
     assert_eq!(
         (config.limits.fifo_items_max, config.limits.fifo_bytes_max),
         (4096, 4 * 1024 * 1024)
@@ -160,7 +175,10 @@ fn flags_win_over_environment_over_file_over_defaults() {
             ("CALLBOARD_REDIS", ""),
             ("CALLBOARD_SIGNING_KEY", "not a key of the configuration"),
             ("CALLBOARD_SERVICE_HOST", "10.0.0.1"),
-            ("CALLBOARD_HTTP__ALLOWED_ORIGINS", "https://a.example, https://b.example"),
+            (
+                "CALLBOARD_HTTP__ALLOWED_ORIGINS",
+                "https://a.example, https://b.example",
+            ),
             ("HOME", "/root"),
         ]),
         flags: vec![("region", "flag".to_owned())],
@@ -245,7 +263,10 @@ fn every_order_is_asserted() {
             shape => panic!("{name} is ordered but {shape:?}"),
         };
         // As wrong as the single bounds allow.
-        let flags = vec![(*low, bound(low).1.to_string()), (*high, bound(high).0.to_string())];
+        let flags = vec![
+            (*low, bound(low).1.to_string()),
+            (*high, bound(high).0.to_string()),
+        ];
         let keys = problem_keys(&Sources {
             flags,
             ..Sources::default()
@@ -258,7 +279,11 @@ fn every_order_is_asserted() {
 fn section_replaced_by_a_value_is_a_problem_and_no_panic() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("callboard.toml");
-    fs::write(&file, "mirror = 5\nregion = [1]\nsfu = 3\nice_servers = [4]\n").unwrap();
+    fs::write(
+        &file,
+        "mirror = 5\nregion = [1]\nsfu = 3\nice_servers = [4]\n",
+    )
+    .unwrap();
     let keys = problem_keys(&Sources {
         file: Some(file),
         ..Sources::default()
@@ -272,7 +297,11 @@ fn section_replaced_by_a_value_is_a_problem_and_no_panic() {
 fn broken_file_is_named_without_its_content() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("callboard.toml");
-    fs::write(&file, "region = \"x\"\nredis = \"redis://:hidden@x\" oops\n").unwrap();
+    fs::write(
+        &file,
+        "region = \"x\"\nredis = \"redis://:hidden@x\" oops\n",
+    )
+    .unwrap();
     let problems = Config::load(&Sources {
         file: Some(file),
         flags: vec![("region", String::new())],
@@ -280,7 +309,10 @@ fn broken_file_is_named_without_its_content() {
     })
     .unwrap_err();
     let text = problems.to_string();
-    assert!(text.contains("callboard.toml") && text.contains("line 2"), "{text}");
+    assert!(
+        text.contains("callboard.toml") && text.contains("line 2"),
+        "{text}"
+    );
     assert!(text.contains("region"), "{text}");
     assert!(!text.contains("hidden"), "{text}");
 }
@@ -307,7 +339,9 @@ fn node_of_a_cluster_needs_a_url_and_a_shared_key() {
     );
     assert!(Config::load(&cluster("127.0.0.1:8080", false)).is_ok());
     let mut given = cluster("0.0.0.0:8080", true);
-    given.flags.push(("advertise", "http://node-1:8080".to_owned()));
+    given
+        .flags
+        .push(("advertise", "http://node-1:8080".to_owned()));
     given.is_signing_key_given = true;
     let config = Config::load(&given).unwrap();
     assert_eq!(config.advertise.as_str(), "http://node-1:8080/");

@@ -24,15 +24,16 @@ const SECRET_CHARS: std::ops::RangeInclusive<usize> = 32..=128;
 /// Bytes of the nonce in front of a sealed secret.
 const NONCE_BYTES: usize = 24;
 
-/// A text is not an API key.
-#[derive(Debug, PartialEq, Eq, Error)]
-#[error("must look like cb_<id>_<secret>: the id a UUID, the secret 32 to 128 characters of base64url")]
-pub struct KeyTextError;
+/// What [`ApiKeyText::parse`] accepts, for messages.
+pub const KEY_TEXT_RULE: &str =
+    "must look like cb_<id>_<secret>: the id a UUID, the secret 32 to 128 characters of base64url";
 
 /// An API key as its holder has it: `cb_<id>_<secret>`.
 #[derive(Clone)]
 pub struct ApiKeyText {
-    id: ApiKeyId,
+    /// Which key: public, the `kid` of tokens that it signs.
+    pub id: ApiKeyId,
+    /// The secret part.
     secret: String,
 }
 
@@ -46,35 +47,24 @@ impl ApiKeyText {
         }
     }
 
-    /// Reads a key; the id may have hyphens.
-    ///
-    /// # Errors
-    ///
-    /// When the text is not a key.
-    pub fn parse(text: &str) -> Result<Self, KeyTextError> {
+    /// Reads a key; the id may have hyphens. None: the text is not a key.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let (id, secret) = text
             .strip_prefix(PREFIX)
-            .and_then(|rest| rest.split_once('_'))
-            .ok_or(KeyTextError)?;
+            .and_then(|rest| rest.split_once('_'))?;
         let is_secret = SECRET_CHARS.contains(&secret.len())
             && secret
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-        let is_plain_id = id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-        let id = Uuid::try_parse(id).map_err(|_| KeyTextError)?;
-        if !is_secret || !is_plain_id {
-            return Err(KeyTextError);
-        }
-        Ok(Self {
+        let is_plain_id = id
+            .bytes()
+            .all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        let id = Uuid::try_parse(id).ok()?;
+        (is_secret && is_plain_id).then(|| Self {
             id: ApiKeyId(id),
             secret: secret.to_owned(),
         })
-    }
-
-    /// Which key.
-    #[must_use]
-    pub fn id(&self) -> ApiKeyId {
-        self.id
     }
 
     /// The whole text.
@@ -141,9 +131,7 @@ pub fn seal(key: &ApiKeyText, signing: &SigningKey) -> Vec<u8> {
 ///
 /// When it was sealed under another signing key or for another id, or is damaged.
 pub fn open(id: ApiKeyId, sealed: &[u8], signing: &SigningKey) -> Result<ApiKeyText, SealError> {
-    let (nonce, sealed) = sealed
-        .split_first_chunk::<NONCE_BYTES>()
-        .ok_or(SealError)?;
+    let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(SealError)?;
     let secret = cipher(signing)
         .decrypt(
             &XNonce::from(*nonce),
@@ -177,7 +165,7 @@ mod tests {
             let key = ApiKeyText::generate();
             let again = ApiKeyText::parse(&key.expose()).unwrap();
             assert!(again.is_same(&key) && again.matches(&key.hash()));
-            let hyphenated = format!("cb_{}_{}", key.id(), key.expose_secret());
+            let hyphenated = format!("cb_{}_{}", key.id, key.expose_secret());
             assert!(ApiKeyText::parse(&hyphenated).unwrap().is_same(&key));
             assert!(!ApiKeyText::generate().matches(&key.hash()));
             assert!(!format!("{key:?}").contains(key.expose_secret()));
@@ -188,7 +176,7 @@ mod tests {
     fn texts_that_are_no_keys_are_refused() {
         let id = Uuid::nil().simple();
         let secret = "s".repeat(43);
-        assert!(ApiKeyText::parse(&format!("cb_{id}_{secret}")).is_ok());
+        assert!(ApiKeyText::parse(&format!("cb_{id}_{secret}")).is_some());
         for text in [
             String::new(),
             "cb_".to_owned(),
@@ -202,7 +190,7 @@ mod tests {
             format!("xx_{id}_{secret}"),
             format!(" cb_{id}_{secret}"),
         ] {
-            assert!(ApiKeyText::parse(&text).is_err(), "{text}");
+            assert!(ApiKeyText::parse(&text).is_none(), "{text}");
         }
     }
 
@@ -210,15 +198,15 @@ mod tests {
     fn sealed_secret_opens_only_with_its_key_and_id() {
         let key = ApiKeyText::generate();
         let sealed = seal(&key, &signing("a"));
-        assert!(open(key.id(), &sealed, &signing("a")).unwrap().is_same(&key));
-        assert!(open(key.id(), &sealed, &signing("b")).is_err());
-        assert!(open(ApiKeyText::generate().id(), &sealed, &signing("a")).is_err());
+        assert!(open(key.id, &sealed, &signing("a")).unwrap().is_same(&key));
+        assert!(open(key.id, &sealed, &signing("b")).is_err());
+        assert!(open(ApiKeyText::generate().id, &sealed, &signing("a")).is_err());
         assert_ne!(seal(&key, &signing("a")), sealed);
         for index in 0..sealed.len() {
             let mut damaged = sealed.clone();
             damaged[index] ^= 1;
-            assert!(open(key.id(), &damaged, &signing("a")).is_err());
-            assert!(open(key.id(), &sealed[..index], &signing("a")).is_err());
+            assert!(open(key.id, &damaged, &signing("a")).is_err());
+            assert!(open(key.id, &sealed[..index], &signing("a")).is_err());
         }
     }
 

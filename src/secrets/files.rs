@@ -8,7 +8,9 @@ use std::{
     path::Path,
 };
 
-use super::{ApiKeyText, DataLock, SecretsError, SigningKey, directory::write_secret};
+use super::{
+    ApiKeyText, DataLock, SecretsError, SigningKey, api_key::KEY_TEXT_RULE, directory::write_secret,
+};
 
 /// Variable of the signing key.
 pub const SIGNING_KEY_VARIABLE: &str = "CALLBOARD_SIGNING_KEY";
@@ -17,7 +19,7 @@ pub const BOOTSTRAP_API_KEY_VARIABLE: &str = "CALLBOARD_BOOTSTRAP_API_KEY";
 /// File of the signing key.
 const SIGNING_KEY_FILE: &str = "signing.key";
 /// File of the first API key.
-const API_KEY_FILE: &str = "api-key";
+pub const API_KEY_FILE: &str = "api-key";
 /// Longest content of such a file.
 const SECRET_FILE_BYTES_MAX: u64 = 4096;
 
@@ -50,7 +52,7 @@ impl GivenSecrets {
     #[must_use]
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let signing = self.signing().err().map(|error| error.to_string());
-        let bootstrap = self.bootstrap().err().map(|error| error.to_string());
+        let bootstrap = self.bootstrap().err().map(str::to_owned);
         [
             (SIGNING_KEY_VARIABLE, signing),
             (BOOTSTRAP_API_KEY_VARIABLE, bootstrap),
@@ -77,10 +79,10 @@ impl GivenSecrets {
             .transpose()
     }
 
-    fn bootstrap(&self) -> Result<Option<ApiKeyText>, super::KeyTextError> {
+    fn bootstrap(&self) -> Result<Option<ApiKeyText>, &'static str> {
         self.bootstrap_api_key
             .as_deref()
-            .map(|text| ApiKeyText::parse(text.trim()))
+            .map(|text| ApiKeyText::parse(text.trim()).ok_or(KEY_TEXT_RULE))
             .transpose()
     }
 }
@@ -123,7 +125,11 @@ pub fn load_or_create(lock: &DataLock, given: &GivenSecrets) -> Result<Secrets, 
     let known = match from_environment {
         Some(key) => Some(key),
         None => read_secret(&path)?
-            .map(|text| ApiKeyText::parse(text.trim()).map_err(damaged(&path)))
+            .map(|text| {
+                ApiKeyText::parse(text.trim())
+                    .ok_or(KEY_TEXT_RULE)
+                    .map_err(damaged(&path))
+            })
             .transpose()?,
     };
     let is_bootstrap_new = known.is_none();
@@ -246,7 +252,8 @@ mod tests {
         ]);
         let names: Vec<_> = given.problems().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, [SIGNING_KEY_VARIABLE, BOOTSTRAP_API_KEY_VARIABLE]);
-        let empty = GivenSecrets::from_environment(&[(SIGNING_KEY_VARIABLE.to_owned(), " ".to_owned())]);
+        let empty =
+            GivenSecrets::from_environment(&[(SIGNING_KEY_VARIABLE.to_owned(), " ".to_owned())]);
         assert!(empty.signing_key.is_none() && empty.complete().is_none());
     }
 

@@ -112,7 +112,7 @@ pub fn verify_with_key_secret(
     key: &ApiKeyText,
     now: Timestamp,
 ) -> Result<Claims, TokenError> {
-    if peek_kid(token)? == Some(key.id()) {
+    if peek_kid(token)? == Some(key.id) {
         verify(token, key.expose_secret().as_bytes(), now)
     } else {
         Err(TokenError::Invalid)
