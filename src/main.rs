@@ -1,2 +1,9 @@
-//! The command `callboard`.
-fn main() {}
+//! The command `callboard`: arguments → configuration → logging → a command.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -1,1 +1,188 @@
-//! Not yet.
+//! What the server counts, in a registry of its own: names begin with `callboard_` and end with their unit.
+//!
+//! Every label has a closed set of values: its type is an enum or a route template, never a client's text.
+
+mod families;
+mod labels;
+
+use std::{sync::Arc, time::Duration};
+
+use prometheus::{Registry, TextEncoder, core::Collector};
+
+pub use self::{
+    families::Families,
+    labels::{CommandOutcome, CommandType, EvictionReason, RefusedConnection},
+};
+
+/// The content type of [`Metrics::render`]: the Prometheus text format.
+pub const METRICS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A handle on the metrics of one server; clones share them.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    families: Families,
+}
+
+impl Metrics {
+    /// New metrics, all zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let families = Families::new();
+        let metrics = Self(Arc::new(Inner { registry, families }));
+        for collector in metrics.0.families.collectors() {
+            metrics.register(collector);
+        }
+        #[cfg(target_os = "linux")]
+        metrics.register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ));
+        metrics
+    }
+
+    /// Adds a family that another piece keeps, such as the mirror's commit latency.
+    ///
+    /// # Panics
+    ///
+    /// When its name is taken: names are fixed in the code.
+    pub fn register(&self, collector: Box<dyn Collector>) {
+        self.0
+            .registry
+            .register(collector)
+            .expect("names of metrics are valid and used once");
+    }
+
+    /// All families with their current values, in the Prometheus text format 0.0.4.
+    #[must_use]
+    pub fn render(&self) -> String {
+        TextEncoder::new()
+            .encode_to_string(&self.0.registry.gather())
+            .expect("writing into a string does not fail and families have names")
+    }
+
+    /// Counts a command and what became of it.
+    pub fn command(&self, command: CommandType, outcome: CommandOutcome) {
+        self.commands_total
+            .with_label_values(&[command.as_str(), outcome.as_str()])
+            .inc();
+    }
+
+    /// Counts a connection that the server closed for its behaviour.
+    pub fn eviction(&self, reason: EvictionReason) {
+        self.evictions_total
+            .with_label_values(&[reason.as_str()])
+            .inc();
+    }
+
+    /// Counts a connection that was not let in.
+    pub fn refused_connection(&self, reason: RefusedConnection) {
+        self.refused_connections_total
+            .with_label_values(&[reason.as_str()])
+            .inc();
+    }
+
+    /// Counts an answered HTTP request. `route` is the template (`/v1/rooms/{id}`), never a path as asked for.
+    pub fn observe_http(&self, route: &str, method: &str, status: u16, took: Duration) {
+        let method = labels::known_method(method);
+        self.http_requests_total
+            .with_label_values(&[route, method, labels::status_class(status)])
+            .inc();
+        self.http_request_duration_seconds
+            .with_label_values(&[route, method])
+            .observe(took.as_secs_f64());
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The families are fields of the handle: `metrics.rooms.inc()`.
+impl std::ops::Deref for Metrics {
+    type Target = Families;
+
+    fn deref(&self) -> &Families {
+        &self.0.families
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Metrics")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::Histogram;
+
+    use super::*;
+    use crate::room::view::Code;
+
+    #[test]
+    fn rendered_text_has_help_and_values() {
+        let metrics = Metrics::new();
+        metrics.rooms.set(3);
+        metrics.command(CommandType::JoinRoom, CommandOutcome::Applied);
+        metrics.command(
+            CommandType::JoinRoom,
+            CommandOutcome::Refused(Code::RoomFull),
+        );
+        metrics.eviction(EvictionReason::Slow);
+        metrics.refused_connection(RefusedConnection::Full);
+        metrics.observe_http("/v1/rooms/{id}", "GET", 404, Duration::from_millis(3));
+        metrics.observe_http("unmatched", "BREW", 418, Duration::ZERO);
+        let text = metrics.render();
+        for line in [
+            "# HELP callboard_rooms ",
+            "# TYPE callboard_rooms gauge",
+            "callboard_rooms 3",
+            "callboard_commands_total{outcome=\"applied\",type=\"JoinRoom\"} 1",
+            "callboard_commands_total{outcome=\"room_full\",type=\"JoinRoom\"} 1",
+            "callboard_evictions_total{reason=\"slow\"} 1",
+            "callboard_refused_connections_total{reason=\"full\"} 1",
+            "callboard_http_requests_total{class=\"4xx\",method=\"GET\",route=\"/v1/rooms/{id}\"} 1",
+            "callboard_http_requests_total{class=\"4xx\",method=\"other\",route=\"unmatched\"} 1",
+            "callboard_http_request_duration_seconds_count{method=\"GET\",route=\"/v1/rooms/{id}\"} 1",
+            "callboard_room_restarts_total 0",
+            "callboard_mirror_up 0",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        let version = env!("CARGO_PKG_VERSION");
+        assert!(text.contains(&format!("callboard_build_info{{version=\"{version}\"}} 1")));
+        #[cfg(target_os = "linux")]
+        assert!(text.contains("process_open_fds"), "{text}");
+    }
+
+    #[test]
+    fn evictions_of_every_reason_are_visible_before_the_first() {
+        let text = Metrics::new().render();
+        for reason in EvictionReason::ALL {
+            let line = format!(
+                "callboard_evictions_total{{reason=\"{}\"}} 0",
+                reason.as_str()
+            );
+            assert!(text.contains(&line), "{line}");
+        }
+    }
+
+    #[test]
+    fn clones_share_their_families_and_take_in_those_of_others() {
+        let metrics = Metrics::new();
+        metrics.clone().connections.inc();
+        let latency =
+            Histogram::with_opts(prometheus::HistogramOpts::new("callboard_x_seconds", "x"))
+                .unwrap();
+        metrics.register(Box::new(latency.clone()));
+        latency.observe(0.5);
+        let text = metrics.render();
+        assert!(text.contains("callboard_connections 1"));
+        assert!(text.contains("callboard_x_seconds_count 1"));
+    }
+}

@@ -1,0 +1,155 @@
+//! The command line: what can be asked of the binary, and how it answers.
+//!
+//! Results go to stdout, one per line, so that scripts can read them; logs and errors go to stderr. Exit codes: 0, 1 when
+//! something failed, 2 when the arguments or the configuration are wrong.
+
+mod logging;
+mod output;
+mod serve;
+mod token;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use callboard::{
+    config::{Config, Problem, Problems, Sources},
+    secrets::GivenSecrets,
+};
+use clap::{Args, Parser, Subcommand};
+
+/// The exit code of wrong arguments and of a wrong configuration; clap's own is the same.
+const EXIT_USAGE: u8 = 2;
+
+/// The control plane of a video-conferencing system.
+#[derive(Parser)]
+#[command(version, about, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(flatten)]
+    common: CommonArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "Every key of config/default.toml can also be set by a variable: mirror.stall_ms is \
+CALLBOARD_MIRROR__STALL_MS. Precedence, lowest first: defaults, --config file, variables, flags.";
+
+/// What every command needs to find its data.
+#[derive(Args)]
+struct CommonArgs {
+    /// A TOML file over the defaults [env: CALLBOARD_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Directory of the embedded databases and generated secrets [env: CALLBOARD_DATA] [default: ./data]
+    #[arg(long, global = true, value_name = "DIRECTORY")]
+    data: Option<String>,
+    /// SQL database, postgres://… or sqlite:… [env: CALLBOARD_DATABASE] [default: sqlite:<data>/callboard.db]
+    #[arg(long, global = true, value_name = "URL")]
+    database: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve meetings
+    Serve(serve::ServeArgs),
+    /// Print a join token, signed by the server's key, for trying things
+    Token(token::TokenArgs),
+}
+
+/// Why a command did not do its work.
+enum Failure {
+    /// The caller can put it right: arguments or configuration.
+    Usage(String),
+    /// Something failed.
+    Runtime(anyhow::Error),
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self::Usage(problems.to_string())
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Runtime(error)
+    }
+}
+
+/// Loads the configuration and the given secrets and starts logging. All their problems come together.
+fn prepare(
+    common: &CommonArgs,
+    mut flags: Vec<(&'static str, String)>,
+    is_node: bool,
+) -> Result<(Config, GivenSecrets), Failure> {
+    let mut problems = Vec::new();
+    let environment = environment(&mut problems);
+    let given = GivenSecrets::from_environment(&environment);
+    let secret_problems = given.problems();
+    let shared = [("data", &common.data), ("database", &common.database)];
+    flags.extend(
+        shared
+            .into_iter()
+            .filter_map(|(key, value)| value.clone().map(|value| (key, value))),
+    );
+    let loaded = Config::load(&Sources {
+        file: common.config.clone(),
+        environment,
+        flags,
+        is_node,
+        is_signing_key_given: given.signing_key.is_some(),
+    });
+    let (config, more) = match loaded {
+        Ok(config) => (Some(config), Vec::new()),
+        Err(Problems(more)) => (None, more),
+    };
+    problems.extend(more);
+    problems.extend(
+        secret_problems
+            .into_iter()
+            .map(|(variable, text)| Problem::new(variable, text)),
+    );
+    match config {
+        Some(config) if problems.is_empty() => {
+            logging::start(&config.log);
+            Ok((config, given))
+        }
+        _ => Err(Problems(problems).into()),
+    }
+}
+
+/// The process's variables. One of ours that is no text is a problem rather than another value.
+fn environment(problems: &mut Vec<Problem>) -> Vec<(String, String)> {
+    let mut variables = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        let Ok(name) = name.into_string() else {
+            continue;
+        };
+        match value.into_string() {
+            Ok(value) => variables.push((name, value)),
+            Err(_) if name.starts_with("CALLBOARD_") => {
+                problems.push(Problem::new(name, "must be UTF-8"));
+            }
+            Err(_) => {}
+        }
+    }
+    variables
+}
+
+/// Parses the arguments and runs the command.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Serve(args) => serve::run(&cli.common, &args),
+        Command::Token(args) => token::run(&cli.common, &args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(text)) => {
+            eprintln!("error: {text}");
+            ExitCode::from(EXIT_USAGE)
+        }
+        Err(Failure::Runtime(error)) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

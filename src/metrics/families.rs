@@ -1,0 +1,166 @@
+//! The families: one field each, with the sentence that Prometheus shows for it.
+
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    core::Collector,
+};
+
+use super::labels::{EvictionReason, RefusedConnection};
+
+/// Bounds of the buckets of HTTP latencies, in seconds.
+const HTTP_BUCKETS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// The families that the server's own pieces write.
+#[derive(Clone, Debug)]
+pub struct Families {
+    /// Live rooms of this node.
+    pub rooms: IntGauge,
+    /// Seats taken in them, those of people who are away included.
+    pub participants: IntGauge,
+    /// Open WebSockets.
+    pub connections: IntGauge,
+    /// Rooms that go on without durability.
+    pub rooms_degraded: IntGauge,
+    /// 1 while the mirror answers.
+    pub mirror_up: IntGauge,
+    /// 1 while SQL answers.
+    pub store_up: IntGauge,
+    /// Restarts of rooms after a panic.
+    pub room_restarts_total: IntCounter,
+    /// Sessions written to SQL.
+    pub sessions_recorded_total: IntCounter,
+    /// Failed attempts to write sessions.
+    pub recorder_retries_total: IntCounter,
+    /// By type and outcome; see [`Metrics::command`](super::Metrics::command).
+    pub(super) commands_total: IntCounterVec,
+    /// By reason; see [`Metrics::eviction`](super::Metrics::eviction).
+    pub(super) evictions_total: IntCounterVec,
+    /// By reason; see [`Metrics::refused_connection`](super::Metrics::refused_connection).
+    pub(super) refused_connections_total: IntCounterVec,
+    /// By route, method and class; see [`Metrics::observe_http`](super::Metrics::observe_http).
+    pub(super) http_requests_total: IntCounterVec,
+    /// By route and method.
+    pub(super) http_request_duration_seconds: HistogramVec,
+    /// Always 1; the release is its label.
+    build_info: IntGaugeVec,
+}
+
+/// Why a family can be made: its name and labels are written here.
+const VALID: &str = "names and labels of families are fixed and valid";
+
+fn options(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace("callboard")
+}
+
+fn gauge(name: &str, help: &str) -> IntGauge {
+    IntGauge::with_opts(options(name, help)).expect(VALID)
+}
+
+fn counter(name: &str, help: &str) -> IntCounter {
+    IntCounter::with_opts(options(name, help)).expect(VALID)
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    IntCounterVec::new(options(name, help), labels).expect(VALID)
+}
+
+impl Families {
+    pub(super) fn new() -> Self {
+        let families = Self {
+            rooms: gauge("rooms", "Live rooms of this node."),
+            participants: gauge(
+                "participants",
+                "Seats taken in the live rooms of this node, away people included.",
+            ),
+            connections: gauge("connections", "Open WebSockets of this node."),
+            rooms_degraded: gauge(
+                "rooms_degraded",
+                "Live rooms of this node that go on without durability.",
+            ),
+            mirror_up: gauge("mirror_up", "1 while the mirror answers, else 0."),
+            store_up: gauge("store_up", "1 while the SQL database answers, else 0."),
+            room_restarts_total: counter("room_restarts_total", "Rooms restarted after a panic."),
+            sessions_recorded_total: counter(
+                "sessions_recorded_total",
+                "Finished sessions written to SQL.",
+            ),
+            recorder_retries_total: counter(
+                "recorder_retries_total",
+                "Failed attempts to write finished sessions to SQL.",
+            ),
+            commands_total: counters(
+                "commands_total",
+                "Commands by type and outcome: applied or the code of the refusal.",
+                &["type", "outcome"],
+            ),
+            evictions_total: counters(
+                "evictions_total",
+                "Connections closed for what their peer did or failed to do.",
+                &["reason"],
+            ),
+            refused_connections_total: counters(
+                "refused_connections_total",
+                "Connections that were not let in.",
+                &["reason"],
+            ),
+            http_requests_total: counters(
+                "http_requests_total",
+                "Answered HTTP requests by route template, method and status class.",
+                &["route", "method", "class"],
+            ),
+            http_request_duration_seconds: HistogramVec::new(
+                HistogramOpts::new(
+                    "http_request_duration_seconds",
+                    "Time from the head of an HTTP request to its answer, in seconds.",
+                )
+                .namespace("callboard")
+                .buckets(HTTP_BUCKETS.to_vec()),
+                &["route", "method"],
+            )
+            .expect(VALID),
+            build_info: IntGaugeVec::new(
+                options("build_info", "Always 1; the label is the release."),
+                &["version"],
+            )
+            .expect(VALID),
+        };
+        families.show_zeros();
+        families
+    }
+
+    /// Makes the members of small families exist from the start: an alert on a rate needs the zero before the first.
+    fn show_zeros(&self) {
+        for reason in EvictionReason::ALL {
+            self.evictions_total.with_label_values(&[reason.as_str()]);
+        }
+        for reason in RefusedConnection::ALL {
+            self.refused_connections_total
+                .with_label_values(&[reason.as_str()]);
+        }
+        self.build_info
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+    }
+
+    pub(super) fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        vec![
+            Box::new(self.rooms.clone()),
+            Box::new(self.participants.clone()),
+            Box::new(self.connections.clone()),
+            Box::new(self.rooms_degraded.clone()),
+            Box::new(self.mirror_up.clone()),
+            Box::new(self.store_up.clone()),
+            Box::new(self.room_restarts_total.clone()),
+            Box::new(self.sessions_recorded_total.clone()),
+            Box::new(self.recorder_retries_total.clone()),
+            Box::new(self.commands_total.clone()),
+            Box::new(self.evictions_total.clone()),
+            Box::new(self.refused_connections_total.clone()),
+            Box::new(self.http_requests_total.clone()),
+            Box::new(self.http_request_duration_seconds.clone()),
+            Box::new(self.build_info.clone()),
+        ]
+    }
+}

@@ -1,0 +1,157 @@
+//! Join tokens: JWTs (RFC 7519), HS256 only, that say who may join which room, and as what.
+//!
+//! Two signers: the server's own key (no `kid`), and the secret of a tenant's API key (`kid` = its id). A caller looks at
+//! [`peek_kid`] first and then verifies with the key that it names; each verification refuses tokens of the other signer.
+//! Whether the tenant and the room of the claims are the right ones is the caller's to decide.
+
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
+};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{ApiKeyText, Purpose, SigningKey};
+use crate::{
+    ids::{ApiKeyId, RoomId, TenantId, Timestamp, UserId},
+    room::settings::Kind,
+};
+
+/// Longest token text.
+pub const TOKEN_BYTES_MAX: usize = 4096;
+/// How far ahead `exp` may be.
+pub const TOKEN_LIFETIME_SECS_MAX: u64 = 24 * 3600;
+/// Longest display name, in Unicode characters.
+pub const NAME_CHARS_MAX: usize = 128;
+/// Longest `jti`.
+pub const TOKEN_ID_BYTES_MAX: usize = 128;
+/// How far a tenant's clock may be ahead of ours: for `nbf` and for the bound on `exp`. `exp` itself has no leeway.
+pub const CLOCK_SKEW_SECS_MAX: u64 = 5;
+
+/// Who may join which room, and as what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// The joiner.
+    pub sub: UserId,
+    /// The room.
+    pub room: RoomId,
+    /// The tenant of both.
+    pub tenant: TenantId,
+    /// What the joiner comes as.
+    pub role: Kind,
+    /// Display name, at most [`NAME_CHARS_MAX`] characters.
+    pub name: String,
+    /// Seconds since 1970 from which on the token is not valid.
+    pub exp: u64,
+    /// Identifies the token in logs of its signer; nothing depends on it.
+    #[serde(default)]
+    pub jti: String,
+}
+
+/// Why a token is refused. Both are `unauthorized` on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum TokenError {
+    /// Not a token, not signed by this key, or with claims that are not allowed.
+    #[error("the token is not valid")]
+    Invalid,
+    /// Its time is over.
+    #[error("the token has expired")]
+    Expired,
+}
+
+/// A token signed by the server's key. The caller keeps to the bounds of the claims.
+#[must_use]
+pub fn mint(claims: &Claims, signing: &SigningKey) -> String {
+    let key = EncodingKey::from_secret(&signing.derive(Purpose::JoinToken));
+    encode(&Header::new(Algorithm::HS256), claims, &key)
+        .expect("claims are plain JSON and HS256 takes any key")
+}
+
+/// Which API key says it signed the token; none: the server's key. Nothing is verified yet.
+///
+/// # Errors
+///
+/// [`TokenError::Invalid`] when the text is no token that either could have signed.
+pub fn peek_kid(token: &str) -> Result<Option<ApiKeyId>, TokenError> {
+    if token.len() > TOKEN_BYTES_MAX {
+        return Err(TokenError::Invalid);
+    }
+    let header = decode_header(token).map_err(|_| TokenError::Invalid)?;
+    // RFC 7515 section 4.1.11: extensions that must be understood; we understand none.
+    if header.alg != Algorithm::HS256 || header.crit.is_some() {
+        return Err(TokenError::Invalid);
+    }
+    header
+        .kid
+        .map(|kid| kid.parse().map_err(|_| TokenError::Invalid))
+        .transpose()
+}
+
+/// Verifies a token without `kid`.
+///
+/// # Errors
+///
+/// See [`TokenError`].
+pub fn verify_with_server_key(
+    token: &str,
+    signing: &SigningKey,
+    now: Timestamp,
+) -> Result<Claims, TokenError> {
+    match peek_kid(token)? {
+        None => verify(token, &signing.derive(Purpose::JoinToken), now),
+        Some(_) => Err(TokenError::Invalid),
+    }
+}
+
+/// Verifies a token whose `kid` is this API key, signed by the UTF-8 bytes of its secret part.
+///
+/// # Errors
+///
+/// See [`TokenError`].
+pub fn verify_with_key_secret(
+    token: &str,
+    key: &ApiKeyText,
+    now: Timestamp,
+) -> Result<Claims, TokenError> {
+    if peek_kid(token)? == Some(key.id) {
+        verify(token, key.expose_secret().as_bytes(), now)
+    } else {
+        Err(TokenError::Invalid)
+    }
+}
+
+/// The claims with those of RFC 7519 that restrict a token's use.
+#[derive(Deserialize)]
+struct SignedClaims {
+    #[serde(flatten)]
+    claims: Claims,
+    /// Not valid before, in seconds since 1970.
+    nbf: Option<u64>,
+}
+
+fn verify(token: &str, secret: &[u8], now: Timestamp) -> Result<Claims, TokenError> {
+    // Times are checked below against the caller's clock. A token with an `aud` is meant for somebody else and is refused
+    // (RFC 7519 section 4.1.3): callboard has no audience of its own.
+    let mut validation = Validation::new(Algorithm::HS256);
+    validation.validate_exp = false;
+    let signed: SignedClaims = decode(token, &DecodingKey::from_secret(secret), &validation)
+        .map_err(|_| TokenError::Invalid)?
+        .claims;
+    let now_secs = u64::try_from(now.0 / 1000).unwrap_or(0);
+    let SignedClaims { claims, nbf } = signed;
+    if claims.exp <= now_secs {
+        return Err(TokenError::Expired);
+    }
+    let latest = now_secs + CLOCK_SKEW_SECS_MAX;
+    let is_allowed = claims.exp <= latest + TOKEN_LIFETIME_SECS_MAX
+        && nbf.is_none_or(|start| start <= latest)
+        && claims.name.chars().count() <= NAME_CHARS_MAX
+        && claims.jti.len() <= TOKEN_ID_BYTES_MAX;
+    if is_allowed {
+        Ok(claims)
+    } else {
+        Err(TokenError::Invalid)
+    }
+}
+
+#[cfg(test)]
+mod tests;
