@@ -21,6 +21,8 @@ pub mod store;
 
 pub mod ws;
 
+pub mod recorder;
+
 pub mod cluster;
 
 pub mod actor;

@@ -1,20 +1,263 @@
-//! Wiring and lifetime of the server.
+//! Wiring and lifetime: runtimes, arbiters, listeners, and the order in which everything starts and stops.
 
-use crate::{config::Config, secrets::Secrets};
+mod health;
+mod parts;
 
-/// How to start.
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use actix::Arbiter;
+use actix_web::{App, HttpServer, dev::ServerHandle, web};
+use anyhow::{Context, bail};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use self::{
+    health::{Health, Phase},
+    parts::{Parts, connection_limits},
+};
+use crate::{
+    actor::{Gate, Rooms},
+    cluster::{self, Heartbeat},
+    config::Config,
+    http::{self, AppState, HttpOptions},
+    mirror::NodeRecord,
+    recorder::{Recorder, RecorderParts},
+    secrets::Secrets,
+    store::{Store, StoreOptions},
+    ws,
+};
+
+/// Threads that wait for Redis, SQL and timers.
+const IO_THREADS: usize = 2;
+/// How long requests under way may take when the node stops.
+const REQUESTS_PATIENCE_SECS: u64 = 5;
+/// How long the recorder may take when the node stops; what is left waits in the outbox.
+const RECORDER_PATIENCE: Duration = Duration::from_secs(5);
+/// How often orphaned rooms are looked for.
+const ORPHANS_EVERY: Duration = Duration::from_secs(3);
+
+/// What the command line decides about a start.
 #[derive(Clone, Copy, Debug)]
 pub struct ServeOptions {
-    /// Bring the database to this release's schema; else refuse to start on an older one.
+    /// Bring the database's schema up to date; else refuse one that is older.
     pub migrate: bool,
 }
 
-/// Serves until SIGTERM or SIGINT. Must be called inside an actix `System`.
+/// Serves until SIGTERM or SIGINT, then stops in order. Must run inside an actix system.
 ///
 /// # Errors
-///
-/// When the server cannot start.
-pub async fn run(config: Config, secrets: Secrets, options: ServeOptions) -> anyhow::Result<()> {
-    tracing::debug!(?config, ?secrets, ?options, "starting");
-    anyhow::bail!("this build has no server")
+/// When the node cannot start: a listener, a database or Redis is not to be had, or the schema is older and may not be
+/// migrated.
+pub async fn run(mut config: Config, secrets: Secrets, options: ServeOptions) -> anyhow::Result<()> {
+    let listener = listen(config.listen)?;
+    config.listening_on(listener.local_addr()?);
+    let admin_listener = config.admin_listen.map(listen).transpose()?;
+    let io = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(IO_THREADS)
+        .thread_name("io")
+        .enable_all()
+        .build()?;
+    let store = io.handle().spawn(open_store(store_options(&config), options)).await??;
+    let parts = Parts::open(&config, io.handle(), store).await?;
+    let node = parts.node(&config);
+    let rooms = Rooms::start(Arc::clone(&node), arbiters(config.room.arbiters));
+    let health = Arc::new(Health::new(Arc::clone(&node), rooms.clone()));
+    let gate = Arc::new(Gate::new(
+        &rooms,
+        secrets.signing.clone(),
+        secrets.bootstrap.clone(),
+        connection_limits(&config),
+    ));
+    start_tasks(&config, &parts, &node, &rooms, &health);
+    let state = web::Data::new(AppState::new(http::Parts {
+        store: node.store.clone(),
+        rooms: rooms.clone(),
+        signing: secrets.signing,
+        bootstrap: secrets.bootstrap,
+        metrics: node.metrics.clone(),
+        options: HttpOptions::from(&config),
+        clock: Arc::new({
+            let clock = node.clock;
+            move || clock.now()
+        }),
+        readiness: Arc::new({
+            let health = Arc::clone(&health);
+            move || health.readiness()
+        }),
+    }));
+    let server = serve(&config, listener, state.clone(), gate)?;
+    let admin = admin_listener.map(|listener| serve_admin(listener, state)).transpose()?;
+    info!(
+        node = %node.node_id,
+        version = env!("CARGO_PKG_VERSION"),
+        "listening on http://{}, advertised as {}", config.listen, config.advertise
+    );
+    wait_for_signal().await?;
+    stop(&config, &parts, &rooms, &health, server, admin).await;
+    // What still runs on the I/O runtime has had its time.
+    io.shutdown_background();
+    Ok(())
+}
+
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))
+}
+
+fn store_options(config: &Config) -> StoreOptions {
+    StoreOptions {
+        url: config.database.expose().to_owned(),
+        pool_size: config.store.pool_size,
+        timeout: config.store.timeout,
+    }
+}
+
+/// The store with a schema that this release knows.
+async fn open_store(store_options: StoreOptions, options: ServeOptions) -> anyhow::Result<Store> {
+    if options.migrate {
+        for name in Store::migrate(&store_options).await.context("cannot migrate the database")? {
+            info!(name, "migration done");
+        }
+    } else {
+        let pending = Store::pending_migrations(&store_options).await.context("cannot read the database's schema")?;
+        if !pending.is_empty() {
+            bail!("the database lacks {} migrations: run `callboard migrate`", pending.len());
+        }
+    }
+    Ok(Store::open(&store_options).await?)
+}
+
+/// The threads on which rooms live.
+fn arbiters(configured: usize) -> Vec<Arbiter> {
+    let count = match configured {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        count => count,
+    };
+    (0..count).map(|_| Arbiter::new()).collect()
+}
+
+/// Everything that runs beside the actors, on the I/O runtime.
+fn start_tasks(config: &Config, parts: &Parts, node: &Arc<crate::actor::Node>, rooms: &Rooms, health: &Arc<Health>) {
+    let io = &node.io;
+    io.spawn(Arc::clone(&node.directory).tick(node.clock));
+    io.spawn(node.recorder.clone().run(RecorderParts {
+        mirror: Arc::clone(&node.mirror),
+        store: node.store.clone(),
+        metrics: node.metrics.clone(),
+        directory: Arc::clone(&node.directory),
+        clock: node.clock,
+        backoff_min: config.recorder.backoff_min,
+        backoff_max: config.recorder.backoff_max,
+    }));
+    let heartbeat = Heartbeat {
+        mirror: Arc::clone(&node.mirror),
+        writer: node.writer.clone(),
+        rooms: rooms.clone(),
+        node: NodeRecord {
+            node_id: node.node_id,
+            url: config.advertise.to_string(),
+            region: config.region.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            database_id: parts.database_id.clone(),
+            rooms: 0,
+            connections: 0,
+            state: String::new(),
+            heartbeat: 0,
+        },
+        interval: config.cluster.heartbeat,
+    };
+    io.spawn(heartbeat.run({
+        let health = Arc::clone(health);
+        Arc::new(move || (health.phase().name(), health.connections()))
+    }));
+    io.spawn(Arc::clone(health).watch());
+    io.spawn(adopt(Arc::clone(node), rooms.clone(), Arc::clone(health)));
+}
+
+/// Takes over what former processes left; the node is ready when that was tried once.
+async fn adopt(node: Arc<crate::actor::Node>, rooms: Rooms, health: Arc<Health>) {
+    loop {
+        match cluster::take_over_orphans(&node.mirror, &node.peers, &rooms, node.node_id).await {
+            Ok(true) if matches!(node.peers, cluster::Peers::None) => return health.enter(Phase::Ready),
+            Ok(_) => health.enter(Phase::Ready),
+            Err(fault) => warn!(%fault, "cannot look for rooms of former processes"),
+        }
+        tokio::time::sleep(ORPHANS_EVERY).await;
+    }
+}
+
+/// The listener of clients.
+fn serve(
+    config: &Config,
+    listener: TcpListener,
+    state: web::Data<AppState>,
+    gate: Arc<Gate>,
+) -> anyhow::Result<ServerHandle> {
+    let server = HttpServer::new(move || {
+        let signal = http::signal::route(Arc::clone(&gate));
+        App::new().configure(|app| http::configure(app, state.clone(), signal))
+    })
+    .on_connect(ws::on_connect)
+    .disable_signals()
+    .shutdown_timeout(REQUESTS_PATIENCE_SECS);
+    let server = match config.http.workers {
+        0 => server,
+        workers => server.workers(workers),
+    };
+    let server = server.max_connections(config.limits.connections_max).listen(listener)?.run();
+    let handle = server.handle();
+    actix_web::rt::spawn(server);
+    Ok(handle)
+}
+
+/// The listener of operators: health and metrics without a key.
+fn serve_admin(listener: TcpListener, state: web::Data<AppState>) -> anyhow::Result<ServerHandle> {
+    let server = HttpServer::new(move || App::new().configure(|app| http::configure_admin(app, state.clone())))
+        .workers(1)
+        .disable_signals()
+        .shutdown_timeout(REQUESTS_PATIENCE_SECS)
+        .listen(listener)?
+        .run();
+    let handle = server.handle();
+    actix_web::rt::spawn(server);
+    Ok(handle)
+}
+
+async fn wait_for_signal() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let name = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    info!(name, "stopping");
+    Ok(())
+}
+
+/// Not ready → rooms commit and say goodbye → SQL has what is finished → listeners close. Meetings stay in the mirror.
+async fn stop(
+    config: &Config,
+    parts: &Parts,
+    rooms: &Rooms,
+    health: &Health,
+    server: ServerHandle,
+    admin: Option<ServerHandle>,
+) {
+    health.enter(Phase::Draining);
+    match rooms.stop(config.cluster.drain_timeout).await {
+        Some(ended) => info!(ended, "rooms have committed and said goodbye"),
+        None => warn!("not all rooms have committed: what they did not commit is lost"),
+    }
+    let recorder: &Recorder = &parts.recorder;
+    if !recorder.flush(RECORDER_PATIENCE).await {
+        warn!("not all sessions are in SQL: the next process records them");
+    }
+    server.stop(true).await;
+    if let Some(admin) = admin {
+        admin.stop(true).await;
+    }
+    info!("stopped");
 }

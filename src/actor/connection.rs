@@ -6,8 +6,8 @@
 use std::{sync::Arc, time::Duration};
 
 use actix::{
-    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, ContextFutureSpawner, Handler, MailboxError, Running,
-    StreamHandler, WrapFuture,
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, ContextFutureSpawner, Handler,
+    MailboxError, Running, StreamHandler, WrapFuture,
 };
 use actix_http::ws::{CloseCode, CloseReason, Message as Frame, ProtocolError};
 use actix_web_actors::ws::WebsocketContext;
@@ -117,7 +117,14 @@ impl Connection {
         };
         debug!(connection = %self.id, %violation, "connection ended");
         self.gate.node.metrics.eviction(eviction);
-        refuse(context, None, &Rejection { code, message: violation.to_string().into() });
+        refuse(
+            context,
+            None,
+            &Rejection {
+                code,
+                message: violation.to_string().into(),
+            },
+        );
         self.end(context, violation.reason());
     }
 
@@ -143,7 +150,9 @@ impl Connection {
 
     fn leave_room(&self) {
         if let Phase::Joined(room) = &self.phase {
-            room.do_send(ConnectionClosed { connection_id: self.id });
+            room.do_send(ConnectionClosed {
+                connection_id: self.id,
+            });
         }
     }
 
@@ -153,14 +162,19 @@ impl Connection {
         let metrics = &self.gate.node.metrics;
         match decode(text, self.gate.limits.text_bytes_max) {
             Err(error) if is_admitted => {
-                metrics.command(CommandType::Unknown, CommandOutcome::Refused(error.rejection.code));
+                metrics.command(
+                    CommandType::Unknown,
+                    CommandOutcome::Refused(error.rejection.code),
+                );
                 refuse(context, error.id, &error.rejection);
             }
             Ok(message) if is_admitted => self.message(context, message),
             refused => {
                 let id = match refused {
                     Err(error) => error.id,
-                    Ok(ClientMessage::Join { id, .. } | ClientMessage::Command { id, .. }) => Some(id),
+                    Ok(ClientMessage::Join { id, .. } | ClientMessage::Command { id, .. }) => {
+                        Some(id)
+                    }
                     Ok(ClientMessage::KeepAlive) => None,
                 };
                 self.rate_limited(context, id);
@@ -189,8 +203,15 @@ impl Connection {
             return;
         }
         let metrics = &self.gate.node.metrics;
-        metrics.command(CommandType::Unknown, CommandOutcome::Refused(Code::RateLimited));
-        refuse(context, id, &Rejection::new(Code::RateLimited, "too many messages"));
+        metrics.command(
+            CommandType::Unknown,
+            CommandOutcome::Refused(Code::RateLimited),
+        );
+        refuse(
+            context,
+            id,
+            &Rejection::new(Code::RateLimited, "too many messages"),
+        );
     }
 
     fn message(&mut self, context: &mut Context, message: ClientMessage) {
@@ -207,7 +228,8 @@ impl Connection {
                 Phase::Fresh,
             ) => {
                 if room_id != self.room_id {
-                    let rejection = Rejection::new(Code::BadRequest, "roomId differs from the path");
+                    let rejection =
+                        Rejection::new(Code::BadRequest, "roomId differs from the path");
                     return refuse(context, Some(id), &rejection);
                 }
                 let attempt = JoinAttempt {
@@ -227,7 +249,8 @@ impl Connection {
                     .wait(context);
             }
             (ClientMessage::Join { id, .. }, Phase::Joined(_)) => {
-                let rejection = Rejection::new(Code::BadRequest, "this connection has joined already");
+                let rejection =
+                    Rejection::new(Code::BadRequest, "this connection has joined already");
                 refuse(context, Some(id), &rejection);
             }
             (ClientMessage::Command { id, command }, Phase::Joined(room)) => {
@@ -235,27 +258,45 @@ impl Connection {
                 self.instruct(context, &room, id, command);
             }
             (ClientMessage::KeepAlive, Phase::Joined(room)) => {
-                room.send(StillThere { connection_id: self.id })
-                    .timeout(COMMAND_PATIENCE)
-                    .into_actor(self)
-                    .map(|applied, this, context| this.applied(context, None, applied))
-                    .wait(context);
+                room.send(StillThere {
+                    connection_id: self.id,
+                })
+                .timeout(COMMAND_PATIENCE)
+                .into_actor(self)
+                .map(|applied, this, context| this.applied(context, None, applied))
+                .wait(context);
             }
             (ClientMessage::Command { id, .. }, Phase::Fresh) => {
-                refuse(context, Some(id), &Rejection::new(Code::NotInRoom, "join the room first"));
+                refuse(
+                    context,
+                    Some(id),
+                    &Rejection::new(Code::NotInRoom, "join the room first"),
+                );
             }
             (ClientMessage::KeepAlive, Phase::Fresh) => {
-                refuse(context, None, &Rejection::new(Code::NotInRoom, "join the room first"));
+                refuse(
+                    context,
+                    None,
+                    &Rejection::new(Code::NotInRoom, "join the room first"),
+                );
             }
         }
     }
 
-    fn entered(&mut self, context: &mut Context, id: u64, entered: Result<Addr<RoomActor>, Refusal>) {
+    fn entered(
+        &mut self,
+        context: &mut Context,
+        id: u64,
+        entered: Result<Addr<RoomActor>, Refusal>,
+    ) {
         match entered {
             Ok(room) => self.phase = Phase::Joined(room),
             Err(Refusal { rejection, reason }) => {
                 let metrics = &self.gate.node.metrics;
-                metrics.command(CommandType::JoinRoom, CommandOutcome::Refused(rejection.code));
+                metrics.command(
+                    CommandType::JoinRoom,
+                    CommandOutcome::Refused(rejection.code),
+                );
                 refuse(context, Some(id), &rejection);
                 self.end(context, reason);
             }
@@ -263,7 +304,13 @@ impl Connection {
     }
 
     /// One command at a time: the next message is read when the room has decided, so TCP holds a fast sender back.
-    fn instruct(&mut self, context: &mut Context, room: &Addr<RoomActor>, id: u64, command: Command) {
+    fn instruct(
+        &mut self,
+        context: &mut Context,
+        room: &Addr<RoomActor>,
+        id: u64,
+        command: Command,
+    ) {
         room.send(Instruct {
             connection_id: self.id,
             id,
@@ -275,7 +322,12 @@ impl Connection {
         .wait(context);
     }
 
-    fn applied(&mut self, context: &mut Context, id: Option<u64>, applied: Result<Applied, MailboxError>) {
+    fn applied(
+        &mut self,
+        context: &mut Context,
+        id: Option<u64>,
+        applied: Result<Applied, MailboxError>,
+    ) {
         let rejection = match applied {
             Ok(Applied::Done) => return,
             Ok(Applied::Busy) => Rejection::new(Code::Unavailable, "the room is overloaded"),
@@ -302,7 +354,9 @@ impl Connection {
         async move { gate.find_again(room_id).await }
             .into_actor(self)
             .map(|found, this, context| match found {
-                Some(room) if matches!(this.phase, Phase::Joined(_)) => this.phase = Phase::Joined(room),
+                Some(room) if matches!(this.phase, Phase::Joined(_)) => {
+                    this.phase = Phase::Joined(room)
+                }
                 Some(_) => {}
                 None => this.end(context, GoodbyeReason::Unavailable),
             })
@@ -314,7 +368,8 @@ impl Connection {
             Incoming::Text(text) => self.text(context, &text),
             Incoming::Binary => {
                 if self.admit(context) {
-                    let rejection = Rejection::new(Code::BadRequest, "binary messages are not understood");
+                    let rejection =
+                        Rejection::new(Code::BadRequest, "binary messages are not understood");
                     refuse(context, None, &rejection);
                 } else {
                     self.rate_limited(context, None);
@@ -348,8 +403,11 @@ fn outcome_unknown() -> Rejection {
 
 /// Spreads those who come back at once.
 fn retry_after_ms(reason: GoodbyeReason) -> Option<u64> {
-    matches!(reason, GoodbyeReason::Draining | GoodbyeReason::Unavailable | GoodbyeReason::Moved)
-        .then(|| rand::random_range(100..=1_000))
+    matches!(
+        reason,
+        GoodbyeReason::Draining | GoodbyeReason::Unavailable | GoodbyeReason::Moved
+    )
+    .then(|| rand::random_range(100..=1_000))
 }
 
 impl Actor for Connection {
@@ -357,11 +415,17 @@ impl Actor for Connection {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(MAILBOX);
-        context.run_interval(self.gate.limits.ping_interval, |_, context| context.ping(b""));
+        context.run_interval(self.gate.limits.ping_interval, |_, context| {
+            context.ping(b"")
+        });
         context.run_later(self.gate.limits.join_timeout, |this, context| {
             if matches!(this.phase, Phase::Fresh) {
                 this.gate.node.metrics.eviction(EvictionReason::JoinTimeout);
-                refuse(context, None, &Rejection::new(Code::Timeout, "no JoinRoom in time"));
+                refuse(
+                    context,
+                    None,
+                    &Rejection::new(Code::Timeout, "no JoinRoom in time"),
+                );
                 this.end(context, GoodbyeReason::Timeout);
             }
         });

@@ -56,7 +56,8 @@ impl Entry {
 
     /// Asks for a tick at `at`; the last call counts.
     pub fn wake_at(&self, at: Option<Timestamp>) {
-        self.wake_at.store(at.map_or(NEVER, |at| at.0), Ordering::Relaxed);
+        self.wake_at
+            .store(at.map_or(NEVER, |at| at.0), Ordering::Relaxed);
     }
 
     /// Shows the room's figures.
@@ -96,13 +97,19 @@ pub struct Directory {
 impl Directory {
     /// A room started.
     pub fn insert(&self, room_id: RoomId, entry: Arc<Entry>) {
-        self.entries.write().unwrap_or_else(PoisonError::into_inner).insert(room_id, entry);
+        self.entries
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(room_id, entry);
     }
 
     /// A room's actor is gone; a successor's entry stays.
     pub fn remove(&self, room_id: RoomId, entry: &Arc<Entry>) {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        if entries.get(&room_id).is_some_and(|current| Arc::ptr_eq(current, entry)) {
+        if entries
+            .get(&room_id)
+            .is_some_and(|current| Arc::ptr_eq(current, entry))
+        {
             entries.remove(&room_id);
         }
     }
@@ -125,12 +132,18 @@ impl Directory {
 
     /// The sessions that are live here.
     pub fn sessions(&self) -> Vec<SessionId> {
-        self.read().values().filter_map(|entry| entry.session()).collect()
+        self.read()
+            .values()
+            .filter_map(|entry| entry.session())
+            .collect()
     }
 
     /// All actors.
     pub fn addresses(&self) -> Vec<Addr<RoomActor>> {
-        self.read().values().map(|entry| entry.address.clone()).collect()
+        self.read()
+            .values()
+            .map(|entry| entry.address.clone())
+            .collect()
     }
 
     /// Wakes the rooms that are due, through their mailboxes, so that a flood of commands cannot starve time. A room has at

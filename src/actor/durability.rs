@@ -103,7 +103,12 @@ impl RoomActor {
         if self.flight.is_some() || self.durability.recover_at.is_some() {
             return;
         }
-        if let Some(changes) = self.durability.refused.take().or_else(|| self.room.take_changes()) {
+        if let Some(changes) = self
+            .durability
+            .refused
+            .take()
+            .or_else(|| self.room.take_changes())
+        {
             self.submit(context, changes);
         }
     }
@@ -137,10 +142,15 @@ impl RoomActor {
 
     /// When durability wants to be looked at again.
     pub(super) fn next_durability_check(&self, now: Timestamp) -> Timestamp {
-        if self.flight.is_some() || self.durability.refused.is_some() || self.durability.recover_at.is_some() {
+        if self.flight.is_some()
+            || self.durability.refused.is_some()
+            || self.durability.recover_at.is_some()
+        {
             return now.plus_ms(LOOK_MS / 2);
         }
-        self.durability.answered_at.plus_ms(self.node.limits.verify_ms)
+        self.durability
+            .answered_at
+            .plus_ms(self.node.limits.verify_ms)
     }
 
     pub(super) fn check_durability(&mut self, context: &mut Context<Self>, now: Timestamp) {
@@ -162,7 +172,13 @@ impl RoomActor {
         }
         self.commit_if_idle(context);
         let is_idle = self.flight.is_none() && self.durability.refused.is_none();
-        if is_idle && now >= self.durability.answered_at.plus_ms(self.node.limits.verify_ms) {
+        if is_idle
+            && now
+                >= self
+                    .durability
+                    .answered_at
+                    .plus_ms(self.node.limits.verify_ms)
+        {
             self.verify(context);
         }
     }
@@ -211,18 +227,28 @@ impl RoomActor {
         let address = context.address();
         let node = Arc::clone(&self.node);
         self.node.io.spawn(async move {
-            let result = restore(&node, &commit, outcome).await.unwrap_or_else(|fault| {
-                warn!(room = %commit.room_id, %fault, "recovery failed");
-                Recovery::Failed
+            let result = restore(&node, &commit, outcome)
+                .await
+                .unwrap_or_else(|fault| {
+                    warn!(room = %commit.room_id, %fault, "recovery failed");
+                    Recovery::Failed
+                });
+            address.do_send(Recovered {
+                to,
+                outcome,
+                result,
             });
-            address.do_send(Recovered { to, outcome, result });
         });
     }
 }
 
 /// Writes the snapshot if the mirror's ownership is still what it was, or if the room is missing there and its session
 /// is not closed.
-async fn restore(node: &Node, commit: &Commit, outcome: CommitOutcome) -> Result<Recovery, MirrorFault> {
+async fn restore(
+    node: &Node,
+    commit: &Commit,
+    outcome: CommitOutcome,
+) -> Result<Recovery, MirrorFault> {
     let expected = match outcome {
         CommitOutcome::Missing => {
             let session = commit.changes.head.as_ref().and_then(|head| head.session);
@@ -240,7 +266,9 @@ async fn restore(node: &Node, commit: &Commit, outcome: CommitOutcome) -> Result
         }
         CommitOutcome::Ok | CommitOutcome::Behind | CommitOutcome::Fenced { .. } => {
             let stored = node.mirror.ownership(commit.room_id).await?;
-            let is_ours = |stored: &Ownership| stored.owner == Some(node.node_id) || stored.epoch < commit.epoch;
+            let is_ours = |stored: &Ownership| {
+                stored.owner == Some(node.node_id) || stored.epoch < commit.epoch
+            };
             if stored.as_ref().is_some_and(|stored| !is_ours(stored)) {
                 return Ok(Recovery::Lost);
             }

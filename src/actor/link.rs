@@ -182,7 +182,11 @@ impl Link {
             Ok(()) => {
                 self.refused_since = None;
                 self.is_done = is_last;
-                return if waiting > limits.outgoing_bytes_max { Err(Lost::Backlog) } else { Ok(()) };
+                return if waiting > limits.outgoing_bytes_max {
+                    Err(Lost::Backlog)
+                } else {
+                    Ok(())
+                };
             }
             Err(SendError::Closed(_)) => return Err(Lost::Gone),
             Err(SendError::Full(refused)) => {

@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, MessageResponse, Recipient};
+use actix::{
+    Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, MessageResponse, Recipient,
+};
 use bytestring::ByteString;
 use tokio::sync::oneshot;
 use tracing::{error, info};
@@ -221,7 +223,10 @@ impl RoomActor {
             }
             self.commit_if_idle(context);
             let lost = self.release(now);
-            inputs.extend(lost.into_iter().map(|connection_id| Input::ConnectionLost { connection_id }));
+            inputs.extend(
+                lost.into_iter()
+                    .map(|connection_id| Input::ConnectionLost { connection_id }),
+            );
         }
         self.end_if_done(context);
         self.arm();
@@ -229,7 +234,10 @@ impl RoomActor {
 
     /// Whether the rules decided; a panic in them costs this actor, and its successor continues from the mirror.
     fn apply(&mut self, context: &mut Context<Self>, now: Timestamp, input: Input) -> bool {
-        let culprit = if let Input::Command { connection_id, id, .. } = &input {
+        let culprit = if let Input::Command {
+            connection_id, id, ..
+        } = &input
+        {
             Some((*connection_id, *id))
         } else {
             None
@@ -287,7 +295,10 @@ impl RoomActor {
                 }
             }
             Effect::Relay { to, frame, .. } => self.push_to(to, frame),
-            Effect::Disconnect { connection_id, reason } => {
+            Effect::Disconnect {
+                connection_id,
+                reason,
+            } => {
                 if let Some(link) = self.links.get_mut(&connection_id)
                     && link.close(reason)
                 {
@@ -300,12 +311,19 @@ impl RoomActor {
                     let _ = reply.send(result);
                 }
             }
-            Effect::OpenSession { session_id, start_time } => {
+            Effect::OpenSession {
+                session_id,
+                start_time,
+            } => {
                 info!(room = %self.room.room_id(), session = %session_id, "session began");
-                self.node.recorder.open_session(self.room.room_id(), session_id, start_time);
+                self.node
+                    .recorder
+                    .open_session(self.room.room_id(), session_id, start_time);
             }
             Effect::StoreBan { user_id, ban } => {
-                self.node.recorder.store_ban(self.room.room_id(), user_id, ban.created_at);
+                self.node
+                    .recorder
+                    .store_ban(self.room.room_id(), user_id, ban.created_at);
             }
             Effect::Closed { session } => {
                 if let Some(session) = session {
@@ -406,7 +424,9 @@ impl RoomActor {
         let silent: Vec<ConnectionId> = self
             .links
             .iter()
-            .filter(|(_, link)| now.ms_since(link.state.last_seen()) > self.node.limits.ping_timeout_ms)
+            .filter(|(_, link)| {
+                now.ms_since(link.state.last_seen()) > self.node.limits.ping_timeout_ms
+            })
             .map(|(connection_id, _)| *connection_id)
             .collect();
         for connection_id in silent {
@@ -428,18 +448,25 @@ impl RoomActor {
             Some(self.next_durability_check(now)),
         ];
         entry.wake_at(wake_at.into_iter().flatten().min());
-        entry.show(self.room.participant_count(), self.links.len(), self.durability.is_degraded());
+        entry.show(
+            self.room.participant_count(),
+            self.links.len(),
+            self.durability.is_degraded(),
+        );
         entry.show_session(self.room.session().map(|session| session.session_id));
     }
 
     /// A room that closed or departed has nothing left to do once its last commit is answered.
     fn end_if_done(&mut self, context: &mut Context<Self>) {
-        let has_departed = self.departing.is_some() && self.flight.is_none() && self.committed == self.room.version();
+        let has_departed = self.departing.is_some()
+            && self.flight.is_none()
+            && self.committed == self.room.version();
         if has_departed && !self.is_finished {
             self.say_goodbye_to_all(GoodbyeReason::Draining);
             self.is_finished = true;
         }
-        if self.is_finished && context.state() == actix::ActorState::Running && self.entry.is_some() {
+        if self.is_finished && context.state() == actix::ActorState::Running && self.entry.is_some()
+        {
             self.announce_end(true);
             if let Some(done) = self.departing.take() {
                 // The node may have given up waiting.
@@ -452,7 +479,13 @@ impl RoomActor {
     pub(super) fn say_goodbye_to_all(&mut self, reason: GoodbyeReason) {
         let connections: Vec<ConnectionId> = self.links.keys().copied().collect();
         for connection_id in connections {
-            self.perform(Effect::Disconnect { connection_id, reason }, true);
+            self.perform(
+                Effect::Disconnect {
+                    connection_id,
+                    reason,
+                },
+                true,
+            );
         }
         self.flush_links(self.node.clock.now());
     }
@@ -499,7 +532,8 @@ impl RoomActor {
             }
         }
         for (connection_id, id) in survivors.unanswered {
-            let rejection = Rejection::new(Code::Timeout, "outcome unknown: repeat with the same id");
+            let rejection =
+                Rejection::new(Code::Timeout, "outcome unknown: repeat with the same id");
             self.push_to(connection_id, encode_error(Some(id), &rejection));
         }
         self.run(context, Input::Reattach { connections: kept });
@@ -536,7 +570,8 @@ fn outcome(effects: &[Effect]) -> CommandOutcome {
             ..
         }
         | Effect::Reply {
-            result: Err(rejection), ..
+            result: Err(rejection),
+            ..
         } => Some(rejection.code),
         Effect::Send { .. }
         | Effect::Reply { .. }
@@ -556,7 +591,9 @@ impl Actor for RoomActor {
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(MAILBOX);
         let entry = Arc::new(Entry::new(context.address()));
-        self.node.directory.insert(self.room.room_id(), Arc::clone(&entry));
+        self.node
+            .directory
+            .insert(self.room.room_id(), Arc::clone(&entry));
         self.entry = Some(entry);
         match self.inherited.take() {
             Some(survivors) => self.inherit(context, survivors),
@@ -635,7 +672,11 @@ impl Handler<StillThere> for RoomActor {
 
 impl RoomActor {
     fn applied(&self) -> Applied {
-        if self.is_poisoned { Applied::Failed } else { Applied::Done }
+        if self.is_poisoned {
+            Applied::Failed
+        } else {
+            Applied::Done
+        }
     }
 }
 

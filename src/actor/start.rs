@@ -57,6 +57,8 @@ pub async fn start_room(
                 require_claimable(node, ownership).await?;
                 None
             }
+            // Nothing left to be taken over.
+            None if tenant_id.is_none() => return Err(StartError::RoomNotFound),
             // Unknown to the mirror: it is begun from SQL, if it exists at all.
             None => Some(basis_of(node, room_id, tenant_id).await?),
         };
@@ -68,13 +70,20 @@ pub async fn start_room(
 }
 
 /// Claims a room again whose actor failed here under `epoch`.
-pub async fn restart_room(node: &Node, room_id: RoomId, epoch: Epoch) -> Result<Started, StartError> {
+pub async fn restart_room(
+    node: &Node,
+    room_id: RoomId,
+    epoch: Epoch,
+) -> Result<Started, StartError> {
     let stored = node.mirror.ownership(room_id).await.map_err(unavailable)?;
-    let is_ours = stored.is_some_and(|stored| stored.owner == Some(node.node_id) && stored.epoch == epoch);
+    let is_ours =
+        stored.is_some_and(|stored| stored.owner == Some(node.node_id) && stored.epoch == epoch);
     if !is_ours {
         return Err(StartError::Unavailable);
     }
-    claim(node, room_id, stored, None).await?.ok_or(StartError::Unavailable)
+    claim(node, room_id, stored, None)
+        .await?
+        .ok_or(StartError::Unavailable)
 }
 
 /// Only rooms of nobody, of this node, or of a process that is gone may be claimed.
@@ -102,7 +111,11 @@ async fn claim(
         last_seen: Epoch(0),
     };
     let (epoch, version, snapshot) = match node.mirror.claim(claim).await.map_err(unavailable)? {
-        ClaimOutcome::Claimed { epoch, version, room } => (epoch, version, room),
+        ClaimOutcome::Claimed {
+            epoch,
+            version,
+            room,
+        } => (epoch, version, room),
         ClaimOutcome::Lost(_) => return Ok(None),
         ClaimOutcome::TooNew => {
             warn!(room = %room_id, "the room was written by a newer release");
@@ -130,7 +143,11 @@ async fn claim(
 }
 
 /// What SQL knows of the room; while SQL is away, what was known when the room was last started here.
-async fn basis_of(node: &Node, room_id: RoomId, tenant_id: Option<TenantId>) -> Result<RoomBasis, StartError> {
+async fn basis_of(
+    node: &Node,
+    room_id: RoomId,
+    tenant_id: Option<TenantId>,
+) -> Result<RoomBasis, StartError> {
     let basis = match read_basis(node, room_id).await {
         Ok(Some(basis)) => {
             node.remember_basis(basis.clone());
@@ -139,7 +156,8 @@ async fn basis_of(node: &Node, room_id: RoomId, tenant_id: Option<TenantId>) -> 
         Ok(None) => return Err(StartError::RoomNotFound),
         Err(fault) => {
             warn!(room = %room_id, %fault, "cannot read the room from SQL");
-            node.remembered_basis(room_id).ok_or(StartError::Unavailable)?
+            node.remembered_basis(room_id)
+                .ok_or(StartError::Unavailable)?
         }
     };
     if tenant_id.is_some_and(|tenant| tenant != basis.tenant_id) {
@@ -181,11 +199,17 @@ impl Node {
     }
 
     fn remembered_basis(&self, room_id: RoomId) -> Option<RoomBasis> {
-        self.bases.lock().unwrap_or_else(PoisonError::into_inner).get(room_id)
+        self.bases
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(room_id)
     }
 
     /// What SQL said of a room has changed since.
     pub fn forget_basis(&self, room_id: RoomId) {
-        self.bases.lock().unwrap_or_else(PoisonError::into_inner).remove(room_id);
+        self.bases
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(room_id);
     }
 }

@@ -80,11 +80,19 @@ struct Asker {
 
 impl Asker {
     /// A start that failed for a foreign asker says nothing to the others; one that succeeded is none of a foreign one's.
-    fn tell(self, found: &Result<(Addr<RoomActor>, TenantId), StartError>, starter: Option<TenantId>) {
+    fn tell(
+        self,
+        found: &Result<(Addr<RoomActor>, TenantId), StartError>,
+        starter: Option<TenantId>,
+    ) {
         let answer = match found {
-            Ok((_, owner)) if self.tenant_id.is_some_and(|tenant| tenant != *owner) => Err(StartError::ForeignTenant),
+            Ok((_, owner)) if self.tenant_id.is_some_and(|tenant| tenant != *owner) => {
+                Err(StartError::ForeignTenant)
+            }
             Ok((address, _)) => Ok(address.clone()),
-            Err(StartError::ForeignTenant) if self.tenant_id != starter => Err(StartError::Unavailable),
+            Err(StartError::ForeignTenant) if self.tenant_id != starter => {
+                Err(StartError::Unavailable)
+            }
             Err(failure) => Err(*failure),
         };
         // The asker may have given up.
@@ -179,7 +187,12 @@ impl RoomSupervisor {
         times.len() <= RESTARTS_MAX
     }
 
-    fn place(&mut self, context: &mut Context<Self>, started: Started, inherited: Option<Survivors>) -> Addr<RoomActor> {
+    fn place(
+        &mut self,
+        context: &mut Context<Self>,
+        started: Started,
+        inherited: Option<Survivors>,
+    ) -> Addr<RoomActor> {
         self.next_arbiter = (self.next_arbiter + 1) % self.arbiters.len();
         let (node, supervisor) = (Arc::clone(&self.node), context.address());
         RoomActor::start_in_arbiter(&self.arbiters[self.next_arbiter].handle(), move |_| {
@@ -210,7 +223,9 @@ impl Handler<FindRoom> for RoomSupervisor {
             answer: answer_to,
         };
         match self.slots.get_mut(&room_id) {
-            Some(Slot::Running { tenant_id: owner, .. }) if tenant_id.is_some_and(|tenant| tenant != *owner) => {
+            Some(Slot::Running {
+                tenant_id: owner, ..
+            }) if tenant_id.is_some_and(|tenant| tenant != *owner) => {
                 return answer(Err(StartError::ForeignTenant));
             }
             Some(Slot::Running { address, .. }) => return answer(Ok(address.clone())),
@@ -274,7 +289,9 @@ impl Handler<RoomGone> for RoomSupervisor {
     fn handle(&mut self, message: RoomGone, context: &mut Self::Context) {
         let room_id = message.room_id;
         let address = match self.slots.get(&room_id) {
-            Some(Slot::Running { address, epoch, .. }) if *epoch <= message.epoch => address.clone(),
+            Some(Slot::Running { address, epoch, .. }) if *epoch <= message.epoch => {
+                address.clone()
+            }
             Some(Slot::Running { .. } | Slot::Starting(_)) | None => return,
         };
         self.slots.remove(&room_id);

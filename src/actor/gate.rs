@@ -1,0 +1,329 @@
+//! The way from a `JoinRoom` to a room's actor: the token, the supervisor, the room; a bounded number of tries.
+
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use actix::{Addr, Recipient};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use rand::RngExt;
+use sha2::{Digest, Sha256};
+use tracing::warn;
+use uuid::Uuid;
+
+use super::{
+    Node, Rooms,
+    link::{Deliver, LinkState},
+    room::{Applied, Enter, RoomActor},
+    start::StartError,
+    supervisor::{FindRoom, RoomSupervisor},
+};
+use crate::{
+    ids::{ApiKeyId, ConnectionId, RoomId, SessionId, StayId},
+    room::{
+        command::ResumeRequest,
+        goodbye::GoodbyeReason,
+        input::{IssuedToken, Join, Resume},
+        view::{Code, Rejection},
+    },
+    secrets::{
+        SigningKey,
+        api_key::{self, ApiKeyText},
+        token::{self, Claims},
+    },
+    ws::Pace,
+};
+
+/// Rooms that close under a joiner before it has to come again.
+const TRIES_MAX: usize = 40;
+/// Wait between two tries.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
+/// Longest time from `JoinRoom` to the room's decision.
+const JOIN_PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of a resume token before encoding.
+const RESUME_TOKEN_BYTES: usize = 24;
+
+/// Times and bounds of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// Bytes of one message.
+    pub frame_bytes_max: usize,
+    /// Bytes of a chat text.
+    pub text_bytes_max: usize,
+    /// Messages per second.
+    pub pace: Pace,
+    /// Until a connection must have joined.
+    pub join_timeout: Duration,
+    /// Between two pings.
+    pub ping_interval: Duration,
+    /// Open WebSockets of this node.
+    pub connections_max: usize,
+}
+
+/// What connections need of the node.
+pub struct Gate {
+    pub(super) node: Arc<Node>,
+    supervisor: Addr<RoomSupervisor>,
+    signing: SigningKey,
+    bootstrap: ApiKeyText,
+    pub(super) limits: ConnectionLimits,
+    open: Arc<AtomicUsize>,
+}
+
+/// One of the node's connections; gives its place back when dropped.
+pub struct Place {
+    open: Arc<AtomicUsize>,
+    node: Arc<Node>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.node.metrics.connections.dec();
+    }
+}
+
+/// A `JoinRoom` as it came.
+pub struct JoinAttempt {
+    pub(super) connection_id: ConnectionId,
+    pub(super) id: u64,
+    pub(super) room_id: RoomId,
+    pub(super) token: String,
+    pub(super) resume: Option<ResumeRequest>,
+    pub(super) region: Option<String>,
+    pub(super) recipient: Recipient<Deliver>,
+    pub(super) state: Arc<LinkState>,
+}
+
+/// Why a connection cannot go on.
+pub struct Refusal {
+    pub(super) rejection: Rejection,
+    pub(super) reason: GoodbyeReason,
+}
+
+impl Refusal {
+    fn new(code: Code, message: &'static str, reason: GoodbyeReason) -> Self {
+        Self {
+            rejection: Rejection::new(code, message),
+            reason,
+        }
+    }
+
+    fn unauthorized(message: &'static str) -> Self {
+        Self::new(Code::Unauthorized, message, GoodbyeReason::Unauthorized)
+    }
+
+    fn unavailable() -> Self {
+        Self::new(
+            Code::Unavailable,
+            "the room is not available now",
+            GoodbyeReason::Unavailable,
+        )
+    }
+}
+
+impl From<StartError> for Refusal {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::RoomNotFound => Self::new(
+                Code::RoomNotFound,
+                "unknown room",
+                GoodbyeReason::RoomNotFound,
+            ),
+            StartError::ForeignTenant => Self::unauthorized("the token is not for this room"),
+            StartError::Unavailable => Self::unavailable(),
+        }
+    }
+}
+
+impl Gate {
+    /// A gate to `rooms`. Tokens are verified by `signing` and by the tenants' API keys.
+    #[must_use]
+    pub fn new(
+        rooms: &Rooms,
+        signing: SigningKey,
+        bootstrap: ApiKeyText,
+        limits: ConnectionLimits,
+    ) -> Self {
+        Self {
+            node: Arc::clone(&rooms.node),
+            supervisor: rooms.supervisor.clone(),
+            signing,
+            bootstrap,
+            limits,
+            open: Arc::new(AtomicUsize::new(0)),
+        }
+    }
+
+    /// A place for one more connection; none: the node has as many as it may.
+    #[must_use]
+    pub fn take_place(&self) -> Option<Place> {
+        let max = self.limits.connections_max;
+        self.open
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
+                (open < max).then_some(open + 1)
+            })
+            .ok()?;
+        self.node.metrics.connections.inc();
+        Some(Place {
+            open: Arc::clone(&self.open),
+            node: Arc::clone(&self.node),
+        })
+    }
+
+    /// Bytes of one message.
+    #[must_use]
+    pub fn frame_bytes_max(&self) -> usize {
+        self.limits.frame_bytes_max
+    }
+
+    /// The state that a new connection shares with its room.
+    #[must_use]
+    pub fn link_state(&self, disconnect: Arc<crate::ws::Disconnect>) -> LinkState {
+        LinkState::new(disconnect, self.node.clock.now())
+    }
+
+    /// Lets a connection into its room; whether it gets a seat is the room's decision.
+    pub(super) async fn enter(&self, attempt: JoinAttempt) -> Result<Addr<RoomActor>, Refusal> {
+        match tokio::time::timeout(JOIN_PATIENCE, self.enter_in_time(attempt)).await {
+            Ok(entered) => entered,
+            Err(_) => Err(Refusal::new(
+                Code::Timeout,
+                "outcome unknown: repeat with the same id",
+                GoodbyeReason::Unavailable,
+            )),
+        }
+    }
+
+    async fn enter_in_time(&self, attempt: JoinAttempt) -> Result<Addr<RoomActor>, Refusal> {
+        let claims = self.verify(&attempt.token).await?;
+        if claims.room != attempt.room_id {
+            return Err(Refusal::unauthorized("the token is for another room"));
+        }
+        let tenant_id = claims.tenant;
+        let join = self.join(&attempt, claims);
+        for _ in 0..TRIES_MAX {
+            let find = FindRoom {
+                room_id: attempt.room_id,
+                tenant_id: Some(tenant_id),
+            };
+            let room = self
+                .supervisor
+                .send(find)
+                .await
+                .map_err(|_| Refusal::unavailable())??;
+            let enter = Enter {
+                join: Box::new(join.clone()),
+                tenant_id,
+                recipient: attempt.recipient.clone(),
+                state: Arc::clone(&attempt.state),
+            };
+            match room.send(enter).await {
+                Ok(Applied::Done) => return Ok(room),
+                Ok(Applied::Busy) => return Err(Refusal::unavailable()),
+                Ok(Applied::Refused(rejection, reason)) => {
+                    return Err(Refusal { rejection, reason });
+                }
+                Ok(Applied::Failed) => {
+                    return Err(Refusal::new(
+                        Code::Internal,
+                        "the room failed on this join",
+                        GoodbyeReason::Internal,
+                    ));
+                }
+                Ok(Applied::Closing) | Err(_) => tokio::time::sleep(TRY_AGAIN).await,
+            }
+        }
+        Err(Refusal::unavailable())
+    }
+
+    /// The room of a connection whose actor has failed; none: it cannot be had.
+    pub(super) async fn find_again(&self, room_id: RoomId) -> Option<Addr<RoomActor>> {
+        let find = FindRoom {
+            room_id,
+            tenant_id: None,
+        };
+        // The supervisor learns of a death a moment after the senders do.
+        tokio::time::sleep(TRY_AGAIN).await;
+        self.supervisor.send(find).await.ok()?.ok()
+    }
+
+    /// Fresh ids and what the token says.
+    fn join(&self, attempt: &JoinAttempt, claims: Claims) -> Join {
+        Join {
+            connection_id: attempt.connection_id,
+            id: attempt.id,
+            user_id: claims.sub,
+            display_name: claims.name,
+            kind: claims.role,
+            region: attempt.region.clone(),
+            resume: attempt.resume.as_ref().map(|resume| Resume {
+                token: issued(resume.resume_token.clone()),
+                last_seq: resume.last_seq,
+            }),
+            stay_id: StayId(Uuid::now_v7()),
+            session_id: SessionId(Uuid::now_v7()),
+            resume_token: issued(
+                BASE64_URL_SAFE_NO_PAD.encode(rand::rng().random::<[u8; RESUME_TOKEN_BYTES]>()),
+            ),
+        }
+    }
+
+    /// What a join token says, if its signature and time are right: by the server's key, or by that of an API key of the
+    /// token's tenant.
+    async fn verify(&self, text: &str) -> Result<Claims, Refusal> {
+        let refused = |_| Refusal::unauthorized("the token is not valid");
+        let now = self.node.clock.now();
+        match token::peek_kid(text).map_err(refused)? {
+            None => token::verify_with_server_key(text, &self.signing, now).map_err(refused),
+            Some(id) => {
+                let (key, tenant_id) = self.api_key(id).await?;
+                let claims = token::verify_with_key_secret(text, &key, now).map_err(refused)?;
+                if claims.tenant != tenant_id {
+                    return Err(Refusal::unauthorized("the token is of another tenant"));
+                }
+                Ok(claims)
+            }
+        }
+    }
+
+    async fn api_key(&self, id: ApiKeyId) -> Result<(ApiKeyText, crate::ids::TenantId), Refusal> {
+        if id == self.bootstrap.id {
+            return Ok((self.bootstrap.clone(), crate::store::DEFAULT_TENANT));
+        }
+        let row = self.node.store.api_key(id).await.map_err(|fault| {
+            warn!(%fault, "cannot read an API key");
+            Refusal::unavailable()
+        })?;
+        let row = row.filter(|row| row.revoked_at.is_none());
+        let opened = row.and_then(|row| {
+            let key = api_key::open(id, &row.sealed_secret, &self.signing).ok()?;
+            Some((key, row.tenant_id))
+        });
+        opened.ok_or_else(|| Refusal::unauthorized("the token's key is unknown or revoked"))
+    }
+}
+
+/// A resume token with the hash that stands for it in the mirror.
+fn issued(text: String) -> IssuedToken {
+    let digest = Sha256::digest(text.as_bytes());
+    let hash = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    IssuedToken { text, hash }
+}
+
+/// A pace from the configured figures; zero is not allowed there.
+#[must_use]
+pub fn pace(per_second: u32, burst: u32, refusals_max: u32, refusal_window: Duration) -> Pace {
+    let positive = |number: u32| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+    Pace {
+        per_second: positive(per_second),
+        burst: positive(burst),
+        refusals_max,
+        refusal_window,
+    }
+}

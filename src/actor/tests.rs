@@ -1,0 +1,1 @@
+//! The actors over real sockets, with a mirror that obeys the test.

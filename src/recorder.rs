@@ -1,0 +1,274 @@
+//! The recorder: brings what rooms decided into SQL, again and again until it is there. Everything it does may be repeated.
+//!
+//! Finished sessions wait in the mirror's outbox, so they survive this process; opened sessions and bans wait in memory
+//! and are written once more with the finished session.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio::{
+    sync::Notify,
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+};
+use tracing::{info, warn};
+
+use crate::{
+    actor::{Clock, Directory},
+    ids::{RoomId, SessionId, Timestamp, UserId},
+    metrics::Metrics,
+    mirror::{MirrorFault, RoomMirror},
+    store::{PAGE_MAX, Store, StoreFault},
+};
+
+/// Opened sessions and bans that wait in memory; beyond it the oldest is left to its session's end.
+const PENDING_MAX: usize = 10_000;
+/// Finished sessions read from the outbox at once.
+const OUTBOX_BATCH: usize = 256;
+/// The outbox is looked at without being asked this often: other processes leave sessions there.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often SQL is told which sessions are alive.
+const TOUCH_EVERY: Duration = Duration::from_secs(60);
+/// How often lost sessions are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
+/// A session younger than this is not called lost: its room may be on its way into the mirror.
+const LOST_AFTER_MS: u64 = 60_000;
+
+/// Something to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Note {
+    Open(RoomId, SessionId, Timestamp),
+    Ban(RoomId, UserId, Timestamp),
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    notes: VecDeque<Note>,
+    /// A session was closed: look into the outbox.
+    is_outbox_due: bool,
+    /// The worker has something in its hands.
+    is_busy: bool,
+}
+
+/// What rooms tell; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Recorder {
+    pending: Arc<Mutex<Pending>>,
+    wake: Arc<Notify>,
+}
+
+/// What the recorder works with.
+pub struct RecorderParts {
+    /// Where finished sessions wait.
+    pub mirror: Arc<dyn RoomMirror>,
+    /// Where they go.
+    pub store: Store,
+    /// Counts.
+    pub metrics: Metrics,
+    /// Which sessions are alive here.
+    pub directory: Arc<Directory>,
+    /// Says when.
+    pub clock: Clock,
+    /// First wait after a failure.
+    pub backoff_min: Duration,
+    /// Longest wait after a failure.
+    pub backoff_max: Duration,
+}
+
+/// Why a round did not succeed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Store(#[from] StoreFault),
+    #[error(transparent)]
+    Mirror(#[from] MirrorFault),
+}
+
+impl Recorder {
+    /// A session began.
+    pub fn open_session(&self, room_id: RoomId, session_id: SessionId, start: Timestamp) {
+        self.note(Note::Open(room_id, session_id, start));
+    }
+
+    /// Somebody was banned.
+    pub fn store_ban(&self, room_id: RoomId, user_id: UserId, at: Timestamp) {
+        self.note(Note::Ban(room_id, user_id, at));
+    }
+
+    /// A ban was lifted: if it is not in SQL yet, it is not to be written.
+    pub fn forget_ban(&self, room_id: RoomId, user_id: UserId) {
+        self.lock().notes.retain(|note| !matches!(note, Note::Ban(room, user, _) if (*room, *user) == (room_id, user_id)));
+    }
+
+    /// A finished session is in the outbox.
+    pub fn session_closed(&self) {
+        self.lock().is_outbox_due = true;
+        self.wake.notify_one();
+    }
+
+    /// Waits until nothing is left to be written, at most for `patience`; answers whether that came.
+    pub async fn flush(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            if self.is_idle() {
+                return true;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        self.is_idle()
+    }
+
+    /// Works for ever; run it on the I/O runtime.
+    pub async fn run(self, parts: RecorderParts) {
+        let mut touch = interval(TOUCH_EVERY);
+        let mut sweep = interval(SWEEP_EVERY);
+        for timer in [&mut touch, &mut sweep] {
+            timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        loop {
+            tokio::select! {
+                _ = timeout(LOOK_EVERY, self.wake.notified()) => self.work(&parts).await,
+                _ = touch.tick() => parts.touch().await,
+                _ = sweep.tick() => {
+                    self.work(&parts).await;
+                    parts.sweep().await;
+                }
+            }
+        }
+    }
+
+    /// Writes everything that waits, waiting longer after each failure.
+    async fn work(&self, parts: &RecorderParts) {
+        let mut waits = parts.waits();
+        let mut has_failed = false;
+        while let Err(failure) = self.round(parts).await {
+            parts.metrics.recorder_retries_total.inc();
+            if !has_failed {
+                warn!(%failure, "sessions cannot be recorded now: trying again");
+            }
+            has_failed = true;
+            let wait = waits.next().unwrap_or(parts.backoff_max);
+            // A waiting mirror entry is not lost, so one long round may not keep newer news from its turn.
+            sleep(wait).await;
+        }
+        if has_failed {
+            info!("sessions are recorded again");
+        }
+    }
+
+    /// One pass over everything; what fails stays where it was.
+    async fn round(&self, parts: &RecorderParts) -> Result<(), Failure> {
+        self.lock().is_busy = true;
+        let result = self.write(parts).await;
+        let mut pending = self.lock();
+        pending.is_busy = false;
+        pending.is_outbox_due |= result.is_err();
+        result
+    }
+
+    async fn write(&self, parts: &RecorderParts) -> Result<(), Failure> {
+        while let Some(note) = self.next_note() {
+            if let Err(fault) = parts.write(note).await {
+                if !fault.is_unavailable() {
+                    // It will never succeed, and nothing behind it may wait for ever; its session's end writes it once more.
+                    warn!(%fault, "a note for SQL was refused");
+                    continue;
+                }
+                self.lock().notes.push_front(note);
+                return Err(fault.into());
+            }
+        }
+        self.lock().is_outbox_due = false;
+        loop {
+            let sessions = parts.mirror.outbox(OUTBOX_BATCH).await?;
+            parts.store.record_sessions(&sessions).await?;
+            for session in &sessions {
+                parts.mirror.recorded(session.room_id, session.session_id).await?;
+                parts.metrics.sessions_recorded_total.inc();
+                info!(room = %session.room_id, session = %session.session_id, "session recorded");
+            }
+            if sessions.len() < OUTBOX_BATCH {
+                return Ok(());
+            }
+        }
+    }
+
+    fn note(&self, note: Note) {
+        let mut pending = self.lock();
+        if pending.notes.len() >= PENDING_MAX {
+            pending.notes.pop_front();
+        }
+        pending.notes.push_back(note);
+        drop(pending);
+        self.wake.notify_one();
+    }
+
+    fn next_note(&self) -> Option<Note> {
+        self.lock().notes.pop_front()
+    }
+
+    fn is_idle(&self) -> bool {
+        let pending = self.lock();
+        pending.notes.is_empty() && !pending.is_outbox_due && !pending.is_busy
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RecorderParts {
+    fn waits(&self) -> impl Iterator<Item = Duration> + use<> {
+        ExponentialBuilder::default()
+            .with_min_delay(self.backoff_min)
+            .with_max_delay(self.backoff_max)
+            .without_max_times()
+            .with_jitter()
+            .build()
+    }
+
+    async fn write(&self, note: Note) -> Result<(), StoreFault> {
+        match note {
+            Note::Open(room_id, session_id, start) => self.store.open_session(session_id, room_id, start).await,
+            Note::Ban(room_id, user_id, at) => self.store.add_ban(room_id, user_id, at).await,
+        }
+    }
+
+    /// Says which sessions are alive, so that one which is lost ends when it was last seen.
+    async fn touch(&self) {
+        let sessions = self.directory.sessions();
+        if let Err(fault) = self.store.touch_sessions(&sessions, self.clock.now()).await {
+            warn!(%fault, "cannot tell SQL which sessions are alive");
+        }
+    }
+
+    /// Closes sessions that are open in SQL while the mirror knows nothing of their room.
+    async fn sweep(&self) {
+        match self.close_lost().await {
+            Ok(0) => {}
+            Ok(closed) => warn!(closed, "sessions whose room is lost were closed"),
+            Err(failure) => warn!(%failure, "cannot look for lost sessions"),
+        }
+    }
+
+    async fn close_lost(&self) -> Result<usize, Failure> {
+        let mut closed = 0;
+        let mut after = None;
+        loop {
+            let page = self.store.open_sessions(after, PAGE_MAX).await?;
+            for session in &page {
+                let is_young = self.clock.now().ms_since(session.last_seen_at.max(session.start_time)) < LOST_AFTER_MS;
+                if !is_young && self.mirror.ownership(session.room_id).await?.is_none() {
+                    closed += usize::from(self.store.close_lost(session.session_id).await?);
+                }
+            }
+            match page.last() {
+                Some(last) if page.len() == PAGE_MAX => after = Some(last.session_id),
+                Some(_) | None => return Ok(closed),
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! How the node is, for `/readyz`, the registry and the metrics.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use tracing::{info, warn};
+
+use crate::{
+    actor::{Node, Rooms},
+    http::{ComponentState, Readiness, ReadinessStatus},
+};
+
+/// How often SQL is asked and the gauges are set.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The life of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Rooms of former processes are being taken over.
+    Starting,
+    /// It serves.
+    Ready,
+    /// It stops.
+    Draining,
+}
+
+impl Phase {
+    /// As the registry shows it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// See the module.
+pub struct Health {
+    node: Arc<Node>,
+    rooms: Rooms,
+    phase: AtomicU8,
+    is_store_up: AtomicBool,
+}
+
+impl Health {
+    /// A node that starts.
+    pub fn new(node: Arc<Node>, rooms: Rooms) -> Self {
+        Self {
+            node,
+            rooms,
+            phase: AtomicU8::new(Phase::Starting as u8),
+            is_store_up: AtomicBool::new(true),
+        }
+    }
+
+    /// Goes on to the next phase; never back.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::Relaxed);
+    }
+
+    /// Where the node stands.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Starting,
+            1 => Phase::Ready,
+            _ => Phase::Draining,
+        }
+    }
+
+    /// Open WebSockets.
+    pub fn connections(&self) -> u64 {
+        u64::try_from(self.node.metrics.connections.get()).unwrap_or(0)
+    }
+
+    /// The answer of `/readyz`.
+    pub fn readiness(&self) -> Readiness {
+        let degraded_rooms = self.rooms.figures().degraded_rooms;
+        let is_mirror_up = self.node.writer.health().is_up;
+        let components = BTreeMap::from([
+            ("mirror", component(is_mirror_up, "does not answer")),
+            ("store", component(self.is_store_up.load(Ordering::Relaxed), "does not answer")),
+            ("rooms", component(degraded_rooms == 0, "some rooms go on without the mirror")),
+        ]);
+        let is_whole = components.values().all(|component| component.is_up);
+        let status = match self.phase() {
+            Phase::Starting => ReadinessStatus::Starting,
+            Phase::Draining => ReadinessStatus::Draining,
+            Phase::Ready if is_whole => ReadinessStatus::Ready,
+            Phase::Ready => ReadinessStatus::Degraded,
+        };
+        Readiness { status, components }
+    }
+
+    /// Looks again and again.
+    pub async fn watch(self: Arc<Self>) {
+        let mut interval = tokio::time::interval(LOOK_EVERY);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            self.look_at_store().await;
+            let (figures, metrics) = (self.rooms.figures(), &self.node.metrics);
+            metrics.rooms.set(gauge(figures.rooms));
+            metrics.participants.set(gauge(figures.participants));
+            metrics.rooms_degraded.set(gauge(figures.degraded_rooms));
+            metrics.store_up.set(i64::from(self.is_store_up.load(Ordering::Relaxed)));
+        }
+    }
+
+    async fn look_at_store(&self) {
+        let answer = self.node.store.ping().await;
+        let was_up = self.is_store_up.swap(answer.is_ok(), Ordering::Relaxed);
+        match answer {
+            Ok(()) if !was_up => info!("SQL answers again"),
+            Err(fault) if was_up => warn!(%fault, "SQL does not answer"),
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+fn component(is_up: bool, problem: &str) -> ComponentState {
+    ComponentState {
+        is_up,
+        note: (!is_up).then(|| problem.to_owned()),
+    }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,193 @@
+//! The pieces of a node, made from its configuration.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use anyhow::Context;
+use backon::{ConstantBuilder, Retryable};
+use tokio::runtime::Handle;
+use tracing::warn;
+use uuid::Uuid;
+
+use crate::{
+    actor::{ActorLimits, Clock, ConnectionLimits, Directory, LinkLimits, Node, QueueLimits, pace},
+    cluster::{Peers, Watch},
+    config::{Config, SqliteSynchronous},
+    ids::NodeId,
+    metrics::Metrics,
+    mirror::{
+        RoomMirror,
+        redis::{ConnectError, RedisMirror, RedisOptions},
+        sqlite::{SqliteMirror, SqliteSync},
+        writer::{MirrorMetrics, MirrorWriter, WriterLimits},
+    },
+    recorder::Recorder,
+    room::rules::{MediaServer, Rules},
+    store::Store,
+};
+
+/// The embedded mirror in the data directory.
+const MIRROR_FILE: &str = "mirror.db";
+/// Attempts to reach Redis at a start, one a second.
+const CONNECT_TRIES: usize = 30;
+/// Longest wait of a call of Redis; below the own deadline of a node.
+const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a node works with.
+pub struct Parts {
+    /// The copy of live rooms.
+    pub mirror: Arc<dyn RoomMirror>,
+    /// Gathers commits.
+    pub writer: MirrorWriter,
+    /// SQL.
+    pub store: Store,
+    /// Tells databases apart.
+    pub database_id: String,
+    /// Figures.
+    pub metrics: Metrics,
+    /// Brings sessions into SQL.
+    pub recorder: Recorder,
+    io: Handle,
+}
+
+impl Parts {
+    /// Opens the mirror; the store is open already.
+    pub async fn open(config: &Config, io: &Handle, store: Store) -> anyhow::Result<Self> {
+        let metrics = Metrics::new();
+        let mirror_metrics = MirrorMetrics::new();
+        for collector in mirror_metrics.collectors() {
+            metrics.register(collector);
+        }
+        let mirror = io.spawn(open_mirror(config.clone())).await??;
+        let writer = MirrorWriter::start(Arc::clone(&mirror), WriterLimits::default(), io, mirror_metrics);
+        let database_id = {
+            let store = store.clone();
+            io.spawn(async move { store.database_id().await }).await??
+        };
+        Ok(Self {
+            mirror,
+            writer,
+            store,
+            database_id,
+            metrics,
+            recorder: Recorder::default(),
+            io: io.clone(),
+        })
+    }
+
+    /// The node: a new process of its own.
+    pub fn node(&self, config: &Config) -> Arc<Node> {
+        let peers = match config.redis {
+            Some(_) => {
+                let watch = Watch::new(Arc::clone(&self.mirror), config.advertise.clone(), config.cluster.expiry);
+                Peers::Shared(Arc::new(watch))
+            }
+            None => Peers::None,
+        };
+        Arc::new(Node {
+            node_id: NodeId(Uuid::new_v4()),
+            clock: Clock::start(),
+            io: self.io.clone(),
+            mirror: Arc::clone(&self.mirror),
+            writer: self.writer.clone(),
+            store: self.store.clone(),
+            recorder: self.recorder.clone(),
+            metrics: self.metrics.clone(),
+            rules: Arc::new(rules(config)),
+            limits: actor_limits(config),
+            peers,
+            directory: Arc::new(Directory::default()),
+            bases: Mutex::default(),
+        })
+    }
+}
+
+async fn open_mirror(config: Config) -> anyhow::Result<Arc<dyn RoomMirror>> {
+    let Some(url) = &config.redis else {
+        let sync = match config.mirror.sqlite_synchronous {
+            SqliteSynchronous::Normal => SqliteSync::Normal,
+            SqliteSynchronous::Full => SqliteSync::Full,
+        };
+        let mirror = SqliteMirror::open(config.data.join(MIRROR_FILE), sync).context("cannot open the mirror")?;
+        return Ok(Arc::new(mirror));
+    };
+    let options = RedisOptions {
+        ttl: config.mirror.ttl,
+        timeout: REDIS_TIMEOUT,
+        wait_replicas: config.mirror.wait_replicas as usize,
+        ..RedisOptions::new(url.expose())
+    };
+    let mirror = (|| RedisMirror::connect(&options))
+        .retry(ConstantBuilder::default().with_delay(Duration::from_secs(1)).with_max_times(CONNECT_TRIES))
+        .when(|error| matches!(error, ConnectError::Fault(_)))
+        .notify(|error, _| warn!(%error, "Redis does not answer: trying again"))
+        .await
+        .context("cannot use Redis as the mirror")?;
+    Ok(Arc::new(mirror))
+}
+
+/// What the configuration says about all rooms.
+pub fn rules(config: &Config) -> Rules {
+    let mut media_servers: BTreeMap<String, Vec<MediaServer>> = BTreeMap::new();
+    for server in &config.sfu {
+        media_servers.entry(server.region.clone()).or_default().push(MediaServer {
+            ip: server.ip.to_string(),
+            port: server.port,
+        });
+    }
+    Rules {
+        reconnect_grace_ms: ms(config.room.reconnect_grace),
+        departure_timeout_ms: ms(config.room.departure_timeout),
+        empty_timeout_ms: ms(config.room.empty_timeout),
+        takeover_quiet_ms: ms(config.room.takeover_quiet),
+        tail_events_max: config.limits.tail_events_max,
+        tail_bytes_max: config.limits.tail_bytes_max,
+        lobby_max: config.limits.lobby_max,
+        held_relays_max: config.limits.held_relays_max,
+        region: config.region.clone(),
+        media_servers,
+        ..Rules::default()
+    }
+}
+
+/// What it says about all actors.
+pub fn actor_limits(config: &Config) -> ActorLimits {
+    ActorLimits {
+        queue: QueueLimits {
+            items_max: config.limits.fifo_items_max,
+            bytes_max: config.limits.fifo_bytes_max,
+        },
+        link: LinkLimits {
+            slow_ms: ms(config.limits.slow),
+            outgoing_bytes_max: config.limits.outgoing_bytes_max,
+        },
+        ping_timeout_ms: ms(config.connection.ping_timeout),
+        stall_ms: ms(config.mirror.stall),
+        verify_ms: ms(config.mirror.verify),
+    }
+}
+
+/// What it says about all connections.
+pub fn connection_limits(config: &Config) -> ConnectionLimits {
+    let limits = &config.limits;
+    ConnectionLimits {
+        frame_bytes_max: limits.frame_bytes_max,
+        text_bytes_max: limits.text_bytes_max,
+        pace: pace(
+            limits.commands_per_second,
+            limits.commands_burst,
+            limits.refusals_max,
+            limits.refusals_window,
+        ),
+        join_timeout: config.connection.join_timeout,
+        ping_interval: config.connection.ping_interval,
+        connections_max: limits.connections_max,
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
