@@ -27,19 +27,20 @@ fn callboard(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         .args(arguments)
         .envs(variables.iter().copied())
         .output()
-        .unwrap()
+        .expect("the built binary starts")
 }
 
 fn stdout(output: &Output) -> &str {
-    str::from_utf8(&output.stdout).unwrap()
+    str::from_utf8(&output.stdout).expect("results are UTF-8")
 }
 
 fn stderr(output: &Output) -> &str {
-    str::from_utf8(&output.stderr).unwrap()
+    str::from_utf8(&output.stderr).expect("messages are UTF-8")
 }
 
 fn path(path: &Path) -> &str {
-    path.to_str().unwrap()
+    path.to_str()
+        .expect("temporary directories have plain names")
 }
 
 fn token_arguments(data: &Path) -> Vec<&str> {
