@@ -1,0 +1,64 @@
+//! Bans: they hold for a room until lifted.
+
+use diesel::{ExpressionMethods, QueryDsl, result::{DatabaseErrorKind, Error}};
+use diesel_async::RunQueryDsl;
+
+use super::{Store, StoreFault, pool::on_connection, schema::bans};
+use crate::ids::{RoomId, Timestamp, UserId};
+
+impl Store {
+    /// Bans a user from a room. An earlier ban stays as it is; a room without a row is skipped.
+    ///
+    /// # Errors
+    /// When the database does not do its part.
+    pub async fn add_ban(
+        &self,
+        room: RoomId,
+        user: UserId,
+        at: Timestamp,
+    ) -> Result<(), StoreFault> {
+        on_connection!(self, |conn, _is_repeat| {
+            let inserting = diesel::insert_into(bans::table)
+                .values((
+                    bans::room_id.eq(room),
+                    bans::user_id.eq(user),
+                    bans::created_at.eq(at),
+                ))
+                .on_conflict_do_nothing()
+                .execute(conn)
+                .await;
+            match inserting {
+                Ok(_) | Err(Error::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _)) => Ok(()),
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    /// Lifts a ban; false: there was none.
+    ///
+    /// # Errors
+    /// When the database does not do its part.
+    pub async fn remove_ban(&self, room: RoomId, user: UserId) -> Result<bool, StoreFault> {
+        on_connection!(self, |conn, is_repeat| {
+            diesel::delete(bans::table.find((room, user)))
+                .execute(conn)
+                .await
+                .map(|rows| rows == 1 || is_repeat)
+        })
+    }
+
+    /// Everybody who is banned from a room, oldest first.
+    ///
+    /// # Errors
+    /// When the database does not do its part.
+    pub async fn bans(&self, room: RoomId) -> Result<Vec<(UserId, Timestamp)>, StoreFault> {
+        on_connection!(self, |conn, _is_repeat| {
+            bans::table
+                .filter(bans::room_id.eq(room))
+                .order((bans::created_at.asc(), bans::user_id.asc()))
+                .select((bans::user_id, bans::created_at))
+                .load(conn)
+                .await
+        })
+    }
+}

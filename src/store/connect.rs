@@ -1,0 +1,225 @@
+//! From a database URL to connections that end their work in time.
+
+use std::{error::Error, time::Duration};
+
+use diesel::{ConnectionError, ConnectionResult, SqliteConnection};
+use diesel_async::{
+    AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
+    pooled_connection::{
+        AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool::Pool,
+    },
+    sync_connection_wrapper::SyncConnectionWrapper,
+};
+use futures_util::FutureExt;
+use tokio::{runtime::Handle, time};
+use tokio_postgres::{Config, NoTls, config::SslMode, error::SqlState};
+
+use super::{StoreFault, StoreOptions};
+
+/// SQLite behind a blocking thread.
+pub(super) type SqliteConn = SyncConnectionWrapper<SqliteConnection>;
+
+/// A silent TCP connection is probed after this time.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+
+/// Where a URL leads.
+pub(super) enum Target {
+    /// A server.
+    Postgres(Box<Config>),
+    /// A file.
+    Sqlite(String),
+}
+
+/// Reads a database URL. Errors never repeat it: it may hold a password.
+pub(super) fn target(options: &StoreOptions) -> Result<Target, StoreFault> {
+    let url = options.url.as_str();
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        // Every pooled connection would have a memory of its own.
+        if path.is_empty() || path.contains(":memory:") {
+            return Err(StoreFault::Broken(
+                "the database URL must be sqlite:<path of a file>".to_owned(),
+            ));
+        }
+        return Ok(Target::Sqlite(path.to_owned()));
+    }
+    if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
+        return Err(StoreFault::Broken(
+            "the database URL must begin with postgres:// or sqlite:".to_owned(),
+        ));
+    }
+    refuse_tls(url)?;
+    let mut config: Config = url.parse().map_err(|error| {
+        StoreFault::Broken(format!("the database URL is not valid: {}", with_causes(&error)))
+    })?;
+    config.ssl_mode(SslMode::Disable);
+    config.keepalives_idle(KEEPALIVE_IDLE);
+    config.tcp_user_timeout(options.timeout);
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(options.timeout);
+    }
+    if config.get_application_name().is_none() {
+        config.application_name("callboard");
+    }
+    Ok(Target::Postgres(Box::new(config)))
+}
+
+/// Whoever asks for TLS must not be connected in the clear.
+fn refuse_tls(url: &str) -> Result<(), StoreFault> {
+    let Ok(url) = url::Url::parse(url) else {
+        return Ok(()); // several hosts: the driver's own parser decides
+    };
+    let asks_for_tls = url.query_pairs().any(|(key, value)| {
+        key.starts_with("ssl") && !(key == "sslmode" && ["disable", "allow", "prefer"].contains(&&*value))
+    });
+    if asks_for_tls {
+        return Err(StoreFault::Broken(
+            "the database URL asks for TLS (sslmode), which is not supported: use sslmode=disable on a trusted network or a TLS proxy"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// A lazy pool: nothing is connected yet. Connections are driven by the runtime that calls this, whoever uses them later.
+pub(super) fn postgres_pool(
+    config: Config,
+    options: &StoreOptions,
+) -> Result<Pool<AsyncPgConnection>, StoreFault> {
+    let timeout = options.timeout;
+    let runtime = Handle::current();
+    let mut manager = ManagerConfig::<AsyncPgConnection>::default();
+    manager.custom_setup = Box::new(move |_| {
+        let config = config.clone();
+        let task = runtime.spawn(async move {
+            time::timeout(timeout, pooled_postgres(&config, timeout))
+                .await
+                .unwrap_or_else(|_| Err(timed_out("connecting")))
+        });
+        async move {
+            task.await
+                .unwrap_or_else(|error| Err(ConnectionError::BadConnection(error.to_string())))
+        }
+        .boxed()
+    });
+    // A member that died while idle is found here and replaced; one that hangs must leave time for the next.
+    manager.recycling_method = RecyclingMethod::CustomFunction(Box::new(move |connection| {
+        async move {
+            match time::timeout(timeout / 4, is_answering(connection)).await {
+                Ok(true) => Ok(()),
+                Ok(false) | Err(_) => Err(diesel::result::Error::BrokenTransactionManager),
+            }
+        }
+        .boxed()
+    }));
+    build(AsyncDieselConnectionManager::new_with_config("", manager), options)
+}
+
+/// A lazy pool over one file.
+pub(super) fn sqlite_pool(path: &str, options: &StoreOptions) -> Result<Pool<SqliteConn>, StoreFault> {
+    let busy = busy_timeout(options.timeout);
+    let mut manager = ManagerConfig::<SqliteConn>::default();
+    manager.custom_setup = Box::new(move |path| {
+        let path = path.to_owned();
+        async move { sqlite(&path, busy).await }.boxed()
+    });
+    manager.recycling_method = RecyclingMethod::Fast;
+    build(AsyncDieselConnectionManager::new_with_config(path, manager), options)
+}
+
+fn build<C>(
+    manager: AsyncDieselConnectionManager<C>,
+    options: &StoreOptions,
+) -> Result<Pool<C>, StoreFault>
+where
+    C: AsyncConnection + 'static,
+    AsyncDieselConnectionManager<C>: deadpool::managed::Manager<Type = C>,
+{
+    Pool::builder(manager)
+        .max_size(options.pool_size.max(1))
+        .build()
+        .map_err(|error| StoreFault::Broken(error.to_string()))
+}
+
+/// A connection with the server's own time limits, so that work nobody waits for does not hold locks.
+async fn pooled_postgres(config: &Config, timeout: Duration) -> ConnectionResult<AsyncPgConnection> {
+    let mut connection = postgres(config).await?;
+    let statement_ms = timeout.as_millis().max(1);
+    let idle_ms = statement_ms * 2;
+    connection
+        .batch_execute(&format!(
+            "SET statement_timeout = {statement_ms}; SET idle_in_transaction_session_timeout = {idle_ms}"
+        ))
+        .await
+        .map_err(ConnectionError::CouldntSetupConfiguration)?;
+    Ok(connection)
+}
+
+/// A connection without limits on statements, for migrations.
+pub(super) async fn postgres(config: &Config) -> ConnectionResult<AsyncPgConnection> {
+    let (client, connection) = config.connect(NoTls).await.map_err(refused)?;
+    AsyncPgConnection::try_from_client_and_connection(client, connection).await
+}
+
+/// A connection with foreign keys, write-ahead log and full durability: the mirror forgets a session once it is recorded here.
+pub(super) async fn sqlite(path: &str, busy: Duration) -> ConnectionResult<SqliteConn> {
+    let mut connection = SqliteConn::establish(path).await?;
+    connection
+        .batch_execute(&pragmas(busy))
+        .await
+        .map_err(ConnectionError::CouldntSetupConfiguration)?;
+    Ok(connection)
+}
+
+/// What every SQLite connection is told first.
+pub(super) fn pragmas(busy: Duration) -> String {
+    format!(
+        "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
+        busy.as_millis()
+    )
+}
+
+/// How long SQLite itself waits for another writer: less than the call's deadline, so that the wait ends with SQLite's reason.
+pub(super) fn busy_timeout(timeout: Duration) -> Duration {
+    timeout * 3 / 4
+}
+
+/// Whether the server answers on this connection.
+pub(super) async fn is_answering(connection: &mut AsyncPgConnection) -> bool {
+    diesel::sql_query("SELECT 1").execute(connection).await.is_ok()
+}
+
+pub(super) fn timed_out(doing: &str) -> ConnectionError {
+    ConnectionError::BadConnection(format!("{doing} took too long"))
+}
+
+/// Sorts a failed connect: a server that is away, starting or full, or an address that will never work.
+fn refused(error: tokio_postgres::Error) -> ConnectionError {
+    let text = with_causes(&error);
+    let is_final = error.code().is_some_and(|code| {
+        let wrong_address = [
+            SqlState::INVALID_PASSWORD,
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+            SqlState::INVALID_CATALOG_NAME,
+            SqlState::INSUFFICIENT_PRIVILEGE,
+        ];
+        wrong_address.contains(code)
+    });
+    if is_final {
+        ConnectionError::InvalidConnectionUrl(text)
+    } else {
+        ConnectionError::BadConnection(text)
+    }
+}
+
+/// An error with its causes in one line.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

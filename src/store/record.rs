@@ -1,0 +1,174 @@
+//! Recording sessions: opened, kept alive, closed, each write harmless when repeated or late.
+//!
+//! Every transaction that opens or closes a session locks the room's row first. So they take turns per room, and the status
+//! that the last one writes fits the sessions that are open then.
+
+mod steps;
+
+use diesel::{
+    ExpressionMethods, NullableExpressionMethods, OptionalExtension, QueryDsl, Queryable,
+    Selectable, SelectableHelper,
+};
+use diesel_async::{AsyncConnection, RunQueryDsl};
+
+use super::{
+    Store, StoreFault,
+    pool::{in_transaction, on_connection},
+    schema::sessions,
+};
+use crate::{
+    ids::{RoomId, SessionId, Timestamp},
+    room::record::{ClosedSession, EndReason},
+};
+use steps::Recording;
+
+/// Most sessions recorded in one transaction.
+pub const RECORD_BATCH: usize = 64;
+
+/// Most sessions in one `touch` statement.
+const TOUCH_BATCH: usize = 500;
+
+/// A session that is open in SQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Queryable, Selectable)]
+#[diesel(table_name = sessions)]
+pub struct OpenSession {
+    /// Its id.
+    #[diesel(column_name = id)]
+    pub session_id: SessionId,
+    /// The room, deleted or not.
+    pub room_id: RoomId,
+    /// First admitted join.
+    pub start_time: Timestamp,
+    /// When a node last said that it is alive.
+    pub last_seen_at: Timestamp,
+}
+
+impl Store {
+    /// Opens a session, unless it has a row already, and makes its room active, unless the session is closed already. A room
+    /// without a row is skipped.
+    ///
+    /// # Errors
+    /// When the database does not do its part.
+    pub async fn open_session(
+        &self,
+        session: SessionId,
+        room: RoomId,
+        start: Timestamp,
+    ) -> Result<(), StoreFault> {
+        in_transaction!(self, |conn, _is_repeat| {
+            if conn.lock_room(room).await? {
+                conn.insert_open(session, room, start).await?;
+                conn.write_status(room).await?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Records finished sessions: the whole row whether it was opened or not, the attendances, the bans, the room's status.
+    /// What was recorded before stays as it is, except that the truth replaces a `lost`. Sessions of rooms without a row are
+    /// skipped. At most [`RECORD_BATCH`] sessions share a transaction, and each transaction has its own
+    /// [`super::StoreOptions::timeout`].
+    ///
+    /// # Errors
+    /// When the database does not do its part. The sessions before the failing transaction are recorded; repeating all is
+    /// harmless.
+    pub async fn record_sessions(&self, closed: &[ClosedSession]) -> Result<(), StoreFault> {
+        let mut ordered: Vec<&ClosedSession> = closed.iter().collect();
+        // Two recorders lock rooms in the same order, so they wait for each other in a line and not in a circle.
+        ordered.sort_by_key(|session| (session.room_id, session.session_id));
+        for batch in ordered.chunks(RECORD_BATCH) {
+            in_transaction!(self, |conn, _is_repeat| {
+                for session in batch {
+                    if !conn.lock_room(session.room_id).await? {
+                        continue;
+                    }
+                    // A ban may have been lifted since the session was recorded the first time.
+                    if conn.close(session).await? {
+                        conn.insert_bans(session).await?;
+                    }
+                    conn.insert_attendances(session).await?;
+                    conn.write_status(session.room_id).await?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Says that live sessions are alive. Times never go back; closed sessions stay as they are.
+    ///
+    /// # Errors
+    /// When the database does not do its part.
+    pub async fn touch_sessions(
+        &self,
+        ids: &[SessionId],
+        now: Timestamp,
+    ) -> Result<(), StoreFault> {
+        for batch in ids.chunks(TOUCH_BATCH) {
+            on_connection!(self, |conn, _is_repeat| {
+                let older = sessions::table
+                    .filter(sessions::id.eq_any(batch))
+                    .filter(sessions::end_time.is_null())
+                    .filter(sessions::last_seen_at.lt(now));
+                diesel::update(older)
+                    .set(sessions::last_seen_at.eq(now))
+                    .execute(conn)
+                    .await
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Sessions that are open in SQL, by id, `after` the last one seen.
+    ///
+    /// # Errors
+    /// When the database does not do its part.
+    pub async fn open_sessions(
+        &self,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<OpenSession>, StoreFault> {
+        let limit = i64::try_from(limit.clamp(1, super::PAGE_MAX)).expect("a page is small");
+        on_connection!(self, |conn, _is_repeat| {
+            let mut query = sessions::table
+                .filter(sessions::end_time.is_null())
+                .select(OpenSession::as_select())
+                .into_boxed();
+            if let Some(after) = after {
+                query = query.filter(sessions::id.gt(after));
+            }
+            query.order(sessions::id.asc()).limit(limit).load(conn).await
+        })
+    }
+
+    /// Closes a session of which nothing is left but its row: lost when it was last seen. False: it is not open.
+    ///
+    /// # Errors
+    /// When the database does not do its part.
+    pub async fn close_lost(&self, session: SessionId) -> Result<bool, StoreFault> {
+        in_transaction!(self, |conn, is_repeat| {
+            let room: Option<RoomId> = sessions::table
+                .find(session)
+                .select(sessions::room_id)
+                .get_result(&mut *conn)
+                .await
+                .optional()?;
+            let Some(room) = room else {
+                return Ok(false);
+            };
+            conn.lock_room(room).await?;
+            let open = sessions::table
+                .find(session)
+                .filter(sessions::end_time.is_null());
+            let closed = diesel::update(open)
+                .set((
+                    sessions::end_time.eq(sessions::last_seen_at.nullable()),
+                    sessions::end_reason.eq(Some(EndReason::Lost)),
+                ))
+                .execute(&mut *conn)
+                .await?;
+            conn.write_status(room).await?;
+            Ok(closed == 1 || is_repeat)
+        })
+    }
+}
