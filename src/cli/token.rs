@@ -8,14 +8,12 @@ use callboard::{
         self, GivenSecrets, SIGNING_KEY_VARIABLE, SigningKey,
         token::{Claims, NAME_CHARS_MAX, TOKEN_LIFETIME_SECS_MAX, mint},
     },
+    store::DEFAULT_TENANT,
 };
 use clap::Args;
 use uuid::Uuid;
 
 use super::{CommonArgs, Failure, output, prepare};
-
-/// The tenant that every database has.
-const DEFAULT_TENANT: TenantId = TenantId(Uuid::from_u128(1));
 
 /// Flags of `token`.
 #[derive(Args)]
