@@ -3,9 +3,13 @@
 //! Results go to stdout, one per line, so that scripts can read them; logs and errors go to stderr. Exit codes: 0, 1 when
 //! something failed, 2 when the arguments or the configuration are wrong.
 
+mod database;
+mod keys;
 mod logging;
+mod migrate;
 mod output;
 mod serve;
+mod tenants;
 mod token;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -50,6 +54,14 @@ struct CommonArgs {
 enum Command {
     /// Serve meetings
     Serve(serve::ServeArgs),
+    /// Bring the database to this release's schema and print the migrations that ran
+    Migrate,
+    /// Work on tenants
+    #[command(subcommand)]
+    Tenants(tenants::TenantsCommand),
+    /// Work on API keys
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Print a join token, signed by the server's key, for trying things
     Token(token::TokenArgs),
 }
@@ -139,6 +151,9 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Serve(args) => serve::run(&cli.common, &args),
+        Command::Migrate => migrate::run(&cli.common),
+        Command::Tenants(command) => tenants::run(&cli.common, &command),
+        Command::Keys(command) => keys::run(&cli.common, &command),
         Command::Token(args) => token::run(&cli.common, &args),
     };
     match result {

@@ -1,6 +1,6 @@
 //! The configuration: defaults < file < environment < flags, validated once, with every problem named in one go.
 //!
-//! `config/default.toml` is compiled in and is the only place of the defaults; [`schema`] is the only place of the bounds.
+//! `config/default.toml` is compiled in and is the only place of the defaults; `config/schema.rs` is the only place of the bounds.
 //! Whoever holds a [`Config`] may rely on both and on the order of the times.
 
 use std::{
@@ -14,6 +14,7 @@ use url::Url;
 mod check;
 mod connection_url;
 mod limits;
+mod lists;
 mod load;
 mod raw;
 mod schema;

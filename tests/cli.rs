@@ -27,19 +27,20 @@ fn callboard(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         .args(arguments)
         .envs(variables.iter().copied())
         .output()
-        .unwrap()
+        .expect("the built binary starts")
 }
 
 fn stdout(output: &Output) -> &str {
-    str::from_utf8(&output.stdout).unwrap()
+    str::from_utf8(&output.stdout).expect("results are UTF-8")
 }
 
 fn stderr(output: &Output) -> &str {
-    str::from_utf8(&output.stderr).unwrap()
+    str::from_utf8(&output.stderr).expect("messages are UTF-8")
 }
 
 fn path(path: &Path) -> &str {
-    path.to_str().unwrap()
+    path.to_str()
+        .expect("temporary directories have plain names")
 }
 
 fn token_arguments(data: &Path) -> Vec<&str> {
@@ -201,4 +202,58 @@ fn token_without_a_signing_key_says_where_one_comes_from() {
     let mut arguments = token_arguments(directory.path());
     arguments.extend(["--ttl-secs", "86401"]);
     assert_eq!(callboard(&arguments, &[]).status.code(), Some(2));
+}
+
+#[test]
+fn tenants_and_keys_are_created_listed_and_revoked() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let variables = [
+        ("CALLBOARD_DATA", path(&data)),
+        ("CALLBOARD_SIGNING_KEY", "0123456789abcdef0123456789abcdef"),
+    ];
+    let run = |arguments: &[&str]| {
+        let output = callboard(arguments, &variables);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        stdout(&output).trim_end_matches('\n').to_owned()
+    };
+    let early = callboard(&["tenants", "list"], &variables);
+    assert_eq!(early.status.code(), Some(1), "{}", stderr(&early));
+
+    assert!(run(&["migrate"]).lines().count() > 0);
+    assert_eq!(run(&["migrate"]), "");
+    let tenant = run(&["tenants", "create", "--name", "Acme"]);
+    assert_eq!(
+        run(&["tenants", "create", "--name", "Acme", "--id", &tenant]),
+        tenant
+    );
+    assert!(run(&["tenants", "list"]).contains(&format!("{tenant}\tAcme\t")));
+
+    let text = run(&["keys", "create", "--name", "test", "--tenant", &tenant]);
+    let key = secrets::api_key::ApiKeyText::parse(&text).unwrap();
+    let id = key.id.to_string();
+    let listed: serde_json::Value =
+        serde_json::from_str(&run(&["keys", "list", "--tenant", &tenant, "--json"])).unwrap();
+    assert_eq!(listed["id"], id);
+    assert_eq!(listed["scope"], "tenant");
+    assert!(listed["revokedAt"].is_null());
+    assert!(!listed.to_string().contains(key.expose_secret()));
+
+    run(&["keys", "revoke", &id]);
+    let again = callboard(&["keys", "revoke", &id], &variables);
+    assert_eq!(again.status.code(), Some(1));
+    let foreign = callboard(
+        &["keys", "create", "--name", "x", "--tenant", ROOM],
+        &variables,
+    );
+    assert_eq!(foreign.status.code(), Some(2), "{}", stderr(&foreign));
+}
+
+#[test]
+fn embedded_database_is_not_migrated_under_a_running_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let _lock = DataLock::acquire(directory.path()).unwrap();
+    let output = callboard(&["migrate", "--data", path(directory.path())], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("used by another callboard process"));
 }

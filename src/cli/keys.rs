@@ -158,10 +158,7 @@ fn columns(key: &ApiKey) -> [(&'static str, Value); 6] {
         ("scope", scope.into()),
         ("name", key.name.clone().into()),
         ("createdAt", key.created_at.to_string().into()),
-        (
-            "revokedAt",
-            key.revoked_at.map(|at| at.to_string()).into(),
-        ),
+        ("revokedAt", key.revoked_at.map(|at| at.to_string()).into()),
     ]
 }
 

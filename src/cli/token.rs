@@ -8,14 +8,12 @@ use callboard::{
         self, GivenSecrets, SIGNING_KEY_VARIABLE, SigningKey,
         token::{Claims, NAME_CHARS_MAX, TOKEN_LIFETIME_SECS_MAX, mint},
     },
+    store::DEFAULT_TENANT,
 };
 use clap::Args;
 use uuid::Uuid;
 
 use super::{CommonArgs, Failure, output, prepare};
-
-/// The tenant that every database has.
-const DEFAULT_TENANT: TenantId = TenantId(Uuid::from_u128(1));
 
 /// Flags of `token`.
 #[derive(Args)]
@@ -63,9 +61,7 @@ fn display_name(text: &str) -> Result<String, String> {
 pub(super) fn run(common: &CommonArgs, args: &TokenArgs) -> Result<(), Failure> {
     let (config, given) = prepare(common, Vec::new(), false)?;
     let signing = existing_signing_key(&config, &given)?;
-    let ttl_secs = args
-        .ttl_secs
-        .unwrap_or_else(|| config.token.lifetime.as_secs());
+    let ttl_secs = args.ttl_secs.unwrap_or(config.token.lifetime.as_secs());
     let now = Timestamp::from(chrono::Utc::now());
     let expires_at = Timestamp(now.0 / 1000 * 1000).plus_ms(ttl_secs * 1000);
     let claims = Claims {

@@ -1,13 +1,14 @@
 //! Checks one value against the shape of its key.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use ::config::{Map, Value, ValueKind};
+use ::config::{Value, ValueKind};
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use super::{
     connection_url::SQLITE_PREFIX,
+    lists,
     schema::{Key, Shape},
 };
 
@@ -15,12 +16,6 @@ use super::{
 const LABEL_CHARS_MAX: usize = 64;
 /// Longest list of origins.
 const ORIGINS_MAX: usize = 256;
-/// Longest list of media servers.
-const SFU_MAX: usize = 256;
-/// Longest list of ICE servers.
-const ICE_SERVERS_MAX: usize = 32;
-/// URLs of one ICE server.
-const ICE_URLS_MAX: usize = 8;
 /// What a Redis URL may begin with; the mirror's adapter reads the rest.
 const REDIS_SCHEMES: &[&str] = &[
     "redis",
@@ -39,7 +34,8 @@ pub(super) struct Wrong {
     pub(super) text: String,
 }
 
-fn wrong(text: impl Into<String>) -> Vec<Wrong> {
+/// All of the value is wrong.
+pub(super) fn wrong(text: impl Into<String>) -> Vec<Wrong> {
     vec![Wrong {
         part: String::new(),
         text: text.into(),
@@ -90,12 +86,13 @@ pub(super) fn check(key: &Key, value: Value) -> Result<Value, Vec<Wrong>> {
             is_redis,
         ),
         Shape::Origins => origins(value),
-        Shape::SfuList => list(value, SFU_MAX, sfu),
-        Shape::IceList => list(value, ICE_SERVERS_MAX, ice_server),
+        Shape::SfuList => lists::sfu(value),
+        Shape::IceList => lists::ice_servers(value),
     }
 }
 
-fn whole(value: &Value, min: i64, max: i64) -> Result<i64, Vec<Wrong>> {
+/// A whole number within bounds.
+pub(super) fn whole(value: &Value, min: i64, max: i64) -> Result<i64, Vec<Wrong>> {
     let number = match &value.kind {
         ValueKind::I64(number) => Some(*number),
         // Variables and flags are texts.
@@ -107,7 +104,8 @@ fn whole(value: &Value, min: i64, max: i64) -> Result<i64, Vec<Wrong>> {
         .ok_or_else(|| wrong(format!("must be a whole number, {min} to {max}")))
 }
 
-fn text(value: &Value) -> Result<String, Vec<Wrong>> {
+/// A text.
+pub(super) fn text(value: &Value) -> Result<String, Vec<Wrong>> {
     match &value.kind {
         ValueKind::String(text) => Ok(text.clone()),
         _ => Err(wrong("must be a text")),
@@ -127,7 +125,8 @@ fn checked(
     }
 }
 
-fn is_label(text: &str) -> bool {
+/// Whether a text can name a region.
+pub(super) fn is_label(text: &str) -> bool {
     (1..=LABEL_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
 
@@ -181,101 +180,4 @@ fn origins(value: Value) -> Result<Value, Vec<Wrong>> {
             "must be origins such as https://app.example.org, without path, or *",
         ))
     }
-}
-
-/// Checks a list of tables, each by `item`, which answers with the wrong fields of one.
-fn list(
-    value: Value,
-    items_max: usize,
-    item: fn(&Map<String, Value>) -> Vec<(&'static str, &'static str)>,
-) -> Result<Value, Vec<Wrong>> {
-    let items = match &value.kind {
-        ValueKind::Array(items) => items,
-        _ => return Err(wrong("must be a list of tables, in a configuration file")),
-    };
-    if items.len() > items_max {
-        return Err(wrong(format!("must have at most {items_max} entries")));
-    }
-    let mut problems = Vec::new();
-    for (index, entry) in items.iter().enumerate() {
-        let fields = match &entry.kind {
-            ValueKind::Table(table) => item(table),
-            _ => vec![("", "must be a table")],
-        };
-        problems.extend(fields.into_iter().map(|(field, text)| Wrong {
-            part: if field.is_empty() {
-                format!("[{index}]")
-            } else {
-                format!("[{index}].{field}")
-            },
-            text: text.to_owned(),
-        }));
-    }
-    if problems.is_empty() {
-        Ok(value)
-    } else {
-        Err(problems)
-    }
-}
-
-fn field_text(table: &Map<String, Value>, field: &str) -> Option<String> {
-    table.get(field).and_then(|value| text(value).ok())
-}
-
-fn has_unknown(table: &Map<String, Value>, known: &[&str]) -> bool {
-    table.keys().any(|field| !known.contains(&field.as_str()))
-}
-
-fn sfu(table: &Map<String, Value>) -> Vec<(&'static str, &'static str)> {
-    let mut problems = Vec::new();
-    if !field_text(table, "region").is_some_and(|text| is_label(&text)) {
-        problems.push(("region", "must have 1 to 64 characters"));
-    }
-    if !field_text(table, "ip").is_some_and(|text| text.parse::<IpAddr>().is_ok()) {
-        problems.push(("ip", "must be an IP address"));
-    }
-    if !table
-        .get("port")
-        .is_some_and(|value| whole(value, 1, i64::from(u16::MAX)).is_ok())
-    {
-        problems.push(("port", "must be a whole number, 1 to 65535"));
-    }
-    if has_unknown(table, &["region", "ip", "port"]) {
-        problems.push(("", "knows only region, ip and port"));
-    }
-    problems
-}
-
-fn ice_server(table: &Map<String, Value>) -> Vec<(&'static str, &'static str)> {
-    let mut problems = Vec::new();
-    let urls: Option<Vec<String>> = table
-        .get("urls")
-        .and_then(|value| value.clone().into_array().ok())
-        .and_then(|items| items.iter().map(|item| text(item).ok()).collect());
-    let is_ice_url = |url: &String| {
-        ["stun:", "stuns:", "turn:", "turns:"].iter().any(|scheme| {
-            url.strip_prefix(scheme)
-                .is_some_and(|rest| !rest.is_empty())
-        })
-    };
-    if !urls
-        .is_some_and(|urls| (1..=ICE_URLS_MAX).contains(&urls.len()) && urls.iter().all(is_ice_url))
-    {
-        problems.push((
-            "urls",
-            "must be a list of 1 to 8 URLs, each stun:, stuns:, turn: or turns:",
-        ));
-    }
-    let texts = ["username", "credential"]
-        .map(|field| (table.contains_key(field), field_text(table, field)));
-    if texts.iter().any(|(given, text)| *given && text.is_none()) || texts[0].0 != texts[1].0 {
-        problems.push((
-            "credential",
-            "and username must be texts, given both or neither",
-        ));
-    }
-    if has_unknown(table, &["urls", "username", "credential"]) {
-        problems.push(("", "knows only urls, username and credential"));
-    }
-    problems
 }
