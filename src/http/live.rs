@@ -1,0 +1,174 @@
+//! What handlers ask of live rooms, so that each question and its possible answers stand in one place.
+
+use std::time::Duration;
+
+use super::{problem::Problem, reply::CHANGE_ATTEMPTS_MAX, state::AppState};
+use crate::{
+    actor::AskError,
+    ids::{RoomId, UserId},
+    room::{
+        command::AdminCommand,
+        record::{BanRecord, EndReason, Role},
+        view::{AdminReply, Code, LiveRoom, ParticipantView},
+    },
+    store::Room,
+};
+
+/// Attempts at ending the meeting of a room that is deleted already.
+const END_ATTEMPTS_MAX: u32 = 5;
+/// Wait after the first of them; doubled after each.
+const END_RETRY_WAIT: Duration = Duration::from_millis(100);
+
+/// What the actor says of itself; `None`: there is none.
+pub(super) async fn describe(state: &AppState, room: RoomId) -> Result<Option<LiveRoom>, Problem> {
+    if !state.rooms.is_live(room) {
+        return Ok(None);
+    }
+    match state.rooms.ask(room, AdminCommand::Describe).await {
+        Ok(AdminReply::Live(live)) => Ok(Some(live)),
+        Ok(_) => Err(Problem::bug("Describe was answered with something else")),
+        Err(AskError::NotLive) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Who is in the room; nobody when it is not live.
+pub(super) async fn participants(
+    state: &AppState,
+    room: RoomId,
+) -> Result<Vec<ParticipantView>, Problem> {
+    match state.rooms.ask(room, AdminCommand::ListParticipants).await {
+        Ok(AdminReply::Participants(participants)) => Ok(participants),
+        Ok(_) => Err(Problem::bug(
+            "ListParticipants was answered with something else",
+        )),
+        Err(AskError::NotLive) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Mutes somebody and / or changes the role.
+pub(super) async fn change_participant(
+    state: &AppState,
+    room: RoomId,
+    user_id: UserId,
+    mute: bool,
+    role: Option<Role>,
+) -> Result<ParticipantView, Problem> {
+    let command = AdminCommand::ChangeParticipant {
+        user_id,
+        mute,
+        role,
+    };
+    match state.rooms.ask(room, command).await {
+        Ok(AdminReply::Participant(participant)) => Ok(participant),
+        Ok(_) => Err(Problem::bug(
+            "ChangeParticipant was answered with something else",
+        )),
+        Err(AskError::NotLive) => Err(Problem::target_not_found()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes somebody; with `ban`, keeps them out, also when they are not in. False: the room is not live.
+pub(super) async fn remove(
+    state: &AppState,
+    room: RoomId,
+    user_id: UserId,
+    ban: bool,
+) -> Result<bool, Problem> {
+    let command = AdminCommand::Remove { user_id, ban };
+    match state.rooms.ask(room, command).await {
+        Ok(_) => Ok(true),
+        Err(AskError::NotLive) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The bans as a live room has them; `None`: it is not live.
+pub(super) async fn bans(
+    state: &AppState,
+    room: RoomId,
+) -> Result<Option<Vec<(UserId, BanRecord)>>, Problem> {
+    match state.rooms.ask(room, AdminCommand::ListBans).await {
+        Ok(AdminReply::Bans(bans)) => Ok(Some(bans)),
+        Ok(_) => Err(Problem::bug("ListBans was answered with something else")),
+        Err(AskError::NotLive) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Lifts a ban in a live room; whether there was one.
+pub(super) async fn lift_ban(
+    state: &AppState,
+    room: RoomId,
+    user_id: UserId,
+) -> Result<bool, Problem> {
+    match state
+        .rooms
+        .ask(room, AdminCommand::LiftBan { user_id })
+        .await
+    {
+        Ok(AdminReply::Lifted(was_banned)) => Ok(was_banned),
+        Ok(_) => Err(Problem::bug("LiftBan was answered with something else")),
+        Err(AskError::NotLive) => Ok(false),
+        Err(AskError::Rejected(rejection)) if rejection.code == Code::TargetNotFound => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Tells all in the room something.
+pub(super) async fn say(state: &AppState, room: RoomId, text: String) -> Result<(), Problem> {
+    state
+        .rooms
+        .ask(room, AdminCommand::SystemMessage(text))
+        .await?;
+    Ok(())
+}
+
+/// Ends the meeting; whether there was one.
+pub(super) async fn end(
+    state: &AppState,
+    room: RoomId,
+    reason: EndReason,
+) -> Result<bool, Problem> {
+    match state.rooms.ask(room, AdminCommand::End(reason)).await {
+        Ok(AdminReply::Ended(ended)) => Ok(ended),
+        Ok(_) => Err(Problem::bug("End was answered with something else")),
+        Err(AskError::NotLive) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Ends the meeting of a room that SQL has as deleted. The caller could not repeat this (the room is 404 now), so it is tried
+/// several times here.
+pub(super) async fn end_deleted(state: &AppState, room: RoomId) -> Result<(), Problem> {
+    let mut wait = END_RETRY_WAIT;
+    for _ in 1..END_ATTEMPTS_MAX {
+        if end(state, room, EndReason::Deleted).await.is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(wait).await;
+        wait *= 2;
+    }
+    end(state, room, EndReason::Deleted).await.map(|_| ())
+}
+
+/// Gives a live room the settings that SQL has now, and returns the row they are from. Two changes at once may reach the room
+/// in the other order than SQL, so SQL is read again afterwards: whoever speaks last to the room says the latest.
+pub(super) async fn follow_settings(state: &AppState, mut room: Room) -> Result<Room, Problem> {
+    for _ in 0..CHANGE_ATTEMPTS_MAX {
+        let command = AdminCommand::ChangeSettings(room.settings.clone());
+        match state.rooms.ask(room.id, command).await {
+            Ok(_) => {}
+            Err(AskError::NotLive) => return Ok(room),
+            Err(error) => return Err(error.into()),
+        }
+        match state.store.room(room.tenant_id, room.id).await? {
+            Some(latest) if latest.version != room.version => room = latest,
+            Some(latest) => return Ok(latest),
+            None => return Err(Problem::room_not_found()),
+        }
+    }
+    Ok(room)
+}

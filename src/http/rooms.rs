@@ -1,0 +1,288 @@
+//! `/v1/rooms`: the meeting places of a tenant, their settings, their end.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{Method, StatusCode, header},
+    web::{Data, Json},
+};
+use futures_util::{StreamExt, stream};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::{
+    auth::{Caller, with_key},
+    extract::{Body, Patch, Query, path_id},
+    live,
+    paging::{PageOf, page},
+    problem::{Problem, ProblemCode},
+    reply::{self, CHANGE_ATTEMPTS_MAX},
+    room_view::{
+        CreatedRoom, EndResult, NewRoom, RoomContent, RoomResource, RoomStatusView, content_tag,
+    },
+    routes::Endpoint,
+    state::AppState,
+    users,
+};
+use crate::{
+    ids::{RoomId, TenantId},
+    room::{
+        record::EndReason,
+        settings::{Kind, Settings},
+    },
+    store::{Created, Room, RoomStatus, Update},
+};
+
+/// Live rooms of a page that are asked for their state at once.
+const DESCRIBED_AT_ONCE: usize = 32;
+
+/// The routes of this file.
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::at("/v1/rooms")
+            .on(Method::POST, with_key(create))
+            .on(Method::GET, with_key(list)),
+        Endpoint::at("/v1/rooms/{roomId}")
+            .on(Method::GET, with_key(get))
+            .on(Method::PATCH, with_key(change))
+            .on(Method::DELETE, with_key(delete)),
+        Endpoint::at("/v1/rooms/{roomId}/end").on(Method::POST, with_key(end)),
+    ]
+}
+
+/// The query of the list of rooms.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RoomsQuery {
+    /// Only rooms with this status in SQL.
+    pub status: Option<RoomStatusView>,
+    /// Items per page.
+    #[param(minimum = 1, maximum = 500, default = 100)]
+    pub limit: Option<usize>,
+    /// `nextCursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// Makes a room and a join token for its host
+#[utoipa::path(post, path = "/v1/rooms", tag = "rooms", request_body = NewRoom, responses(
+    (status = 201, description = "made", body = CreatedRoom),
+    (status = 200, description = "the same id and body again", body = CreatedRoom),
+    (status = 404, description = "`user_not_found`: the host is not a user of the tenant"),
+    (status = 409, description = "`conflict`: the id exists with another body"),
+))]
+async fn create(
+    state: Data<AppState>,
+    caller: Caller,
+    Body(new): Body<NewRoom>,
+) -> Result<HttpResponse, Problem> {
+    check(&new.settings)?;
+    let host = users::find(&state, caller.tenant, new.host_user_id).await?;
+    let room = Room {
+        id: new.id.unwrap_or_else(|| RoomId(Uuid::now_v7())),
+        tenant_id: caller.tenant,
+        host_user_id: host.id,
+        settings: new.settings,
+        status: RoomStatus::Scheduled,
+        version: 1,
+        created_at: state.now(),
+        deleted_at: None,
+    };
+    let (is_new, room) = match state.store.create_room(room).await? {
+        Created::New(room) => (true, room),
+        Created::Same(room) => (false, room),
+        Created::HostMissing => return Err(Problem::user_not_found()),
+        Created::Conflict | Created::EmailTaken => {
+            return Err(Problem::new(
+                ProblemCode::Conflict,
+                "the id exists with another body",
+            ));
+        }
+    };
+    let (join_token, _) = state.mint(
+        caller.tenant,
+        room.id,
+        host.id,
+        Kind::Host,
+        &host.display_name,
+    );
+    let live = live::describe(&state, room.id).await?;
+    let view = RoomResource::new(room, live);
+    let (location, tag) = (format!("/v1/rooms/{}", view.room_id), view.tag());
+    let view = CreatedRoom {
+        room: view,
+        join_token,
+    };
+    let mut response = reply::created(is_new, location, &tag, &view);
+    response.headers_mut().insert(
+        header::CACHE_CONTROL,
+        header::HeaderValue::from_static("no-store"),
+    );
+    Ok(response)
+}
+
+/// Lists rooms, oldest first
+///
+/// `status` selects by what SQL has; an item shows what its actor says. An item whose status has just changed is left out.
+#[utoipa::path(get, path = "/v1/rooms", tag = "rooms", params(RoomsQuery), responses(
+    (status = 200, description = "a page", body = PageOf<RoomResource>),
+))]
+async fn list(
+    state: Data<AppState>,
+    caller: Caller,
+    Query(query): Query<RoomsQuery>,
+) -> Result<Json<PageOf<RoomResource>>, Problem> {
+    let page = page(query.limit, query.cursor.as_deref())?;
+    let wanted = query.status.map(RoomStatus::from);
+    let rooms = state.store.rooms(caller.tenant, wanted, page).await?;
+    let rooms = PageOf::of(rooms, |room| room);
+    let described = stream::iter(rooms.items).map(|room| {
+        let state = state.clone();
+        async move {
+            // A room that cannot answer now must not take the list away: it is shown as SQL has it.
+            let live = live::describe(&state, room.id).await.ok().flatten();
+            RoomResource::new(room, live)
+        }
+    });
+    let items = described
+        .buffered(DESCRIBED_AT_ONCE)
+        .filter(|room| {
+            let fits = query.status.is_none_or(|status| status == room.status);
+            std::future::ready(fits)
+        })
+        .collect()
+        .await;
+    Ok(Json(PageOf {
+        items,
+        next_cursor: rooms.next_cursor,
+    }))
+}
+
+/// Shows a room, with `live` while its actor is
+#[utoipa::path(get, path = "/v1/rooms/{roomId}", tag = "rooms", params(("roomId" = Uuid, Path)), responses(
+    (status = 200, description = "the room, with `ETag`", body = RoomResource),
+    (status = 304, description = "as `If-None-Match` says"),
+    (status = 404, description = "`room_not_found`"),
+))]
+async fn get(
+    state: Data<AppState>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let room = find(&state, caller.tenant, path_id(&request, "roomId")?).await?;
+    let live = live::describe(&state, room.id).await?;
+    let view = RoomResource::new(room, live);
+    Ok(reply::tagged_unless_known(&request, &view.tag(), &view))
+}
+
+/// Changes the settings of a room by a merge patch
+///
+/// `null` puts a setting back to its default. A live room gets the settings at once; lowering `maxParticipants` throws nobody out.
+#[utoipa::path(patch, path = "/v1/rooms/{roomId}", tag = "rooms", params(("roomId" = Uuid, Path)),
+    request_body(content((RoomContent = "application/merge-patch+json"), (RoomContent = "application/json"))),
+    responses(
+        (status = 200, description = "the room as it is now, with `ETag`", body = RoomResource),
+        (status = 404, description = "`room_not_found`"),
+        (status = 412, description = "`precondition_failed`: not as `If-Match` says"),
+    ))]
+async fn change(
+    state: Data<AppState>,
+    caller: Caller,
+    request: HttpRequest,
+    patch: Patch,
+) -> Result<HttpResponse, Problem> {
+    let id: RoomId = path_id(&request, "roomId")?;
+    let room = reply::to_the_end(async move {
+        let room = change_stored(&state, caller.tenant, id, &request, &patch).await?;
+        let room = live::follow_settings(&state, room).await?;
+        let live = live::describe(&state, room.id).await?;
+        Ok(RoomResource::new(room, live))
+    })
+    .await?;
+    Ok(reply::tagged(StatusCode::OK, &room.tag(), &room))
+}
+
+/// Deletes a room: its meeting ends, its sessions stay readable
+#[utoipa::path(delete, path = "/v1/rooms/{roomId}", tag = "rooms", params(("roomId" = Uuid, Path)), responses(
+    (status = 204, description = "gone"),
+    (status = 404, description = "`room_not_found`"),
+    (status = 412, description = "`precondition_failed`: not as `If-Match` says"),
+))]
+async fn delete(
+    state: Data<AppState>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let room = find(&state, caller.tenant, path_id(&request, "roomId")?).await?;
+    content_tag(&room).check_if_match(&request)?;
+    reply::to_the_end(async move {
+        let now = state.now();
+        if !state.store.delete_room(caller.tenant, room.id, now).await? {
+            return Err(Problem::room_not_found());
+        }
+        live::end_deleted(&state, room.id).await
+    })
+    .await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Ends the meeting in a room
+#[utoipa::path(post, path = "/v1/rooms/{roomId}/end", tag = "rooms", params(("roomId" = Uuid, Path)), responses(
+    (status = 200, description = "whether there was one to end", body = EndResult),
+    (status = 404, description = "`room_not_found`"),
+))]
+async fn end(
+    state: Data<AppState>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<Json<EndResult>, Problem> {
+    let room = find(&state, caller.tenant, path_id(&request, "roomId")?).await?;
+    let ended = live::end(&state, room.id, EndReason::Ended).await?;
+    Ok(Json(EndResult { ended }))
+}
+
+/// A room of the tenant.
+pub(super) async fn find(state: &AppState, tenant: TenantId, id: RoomId) -> Result<Room, Problem> {
+    let room = state.store.room(tenant, id).await?;
+    room.ok_or_else(Problem::room_not_found)
+}
+
+/// Applies a patch to the settings in SQL.
+async fn change_stored(
+    state: &AppState,
+    tenant: TenantId,
+    id: RoomId,
+    request: &HttpRequest,
+    patch: &Patch,
+) -> Result<Room, Problem> {
+    for _ in 0..CHANGE_ATTEMPTS_MAX {
+        let room = find(state, tenant, id).await?;
+        content_tag(&room).check_if_match(request)?;
+        let content = patch.applied_to(&RoomContent {
+            settings: room.settings,
+        })?;
+        check(&content.settings)?;
+        let update =
+            state
+                .store
+                .update_room_settings(tenant, id, content.settings, Some(room.version));
+        match update.await? {
+            Update::Done(room) => return Ok(room),
+            Update::Missing => return Err(Problem::room_not_found()),
+            Update::Stale => {}
+        }
+    }
+    Err(Problem::kept_changing())
+}
+
+/// Settings within their bounds.
+fn check(settings: &Settings) -> Result<(), Problem> {
+    let problems = settings.problems();
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(Problem::invalid(format!(
+            "settings: {}",
+            problems.join("; ")
+        )))
+    }
+}
