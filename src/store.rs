@@ -108,7 +108,10 @@ impl Store {
     /// When there is none.
     pub async fn ping(&self) -> Result<(), StoreFault> {
         on_connection!(self, |conn, _is_repeat| {
-            diesel::sql_query("SELECT 1").execute(conn).await.map(|_| ())
+            diesel::sql_query("SELECT 1")
+                .execute(conn)
+                .await
+                .map(|_| ())
         })
     }
 
@@ -121,7 +124,7 @@ impl Store {
             database_identity::table
                 .filter(database_identity::id.eq(1))
                 .select(database_identity::database_id)
-                  .get_result::<AnyId>(conn)
+                .get_result::<AnyId>(conn)
                 .await
         })?;
         Ok(id.to_string())

@@ -50,7 +50,10 @@ pub(super) fn target(options: &StoreOptions) -> Result<Target, StoreFault> {
     }
     refuse_tls(url)?;
     let mut config: Config = url.parse().map_err(|error| {
-        StoreFault::Broken(format!("the database URL is not valid: {}", with_causes(&error)))
+        StoreFault::Broken(format!(
+            "the database URL is not valid: {}",
+            with_causes(&error)
+        ))
     })?;
     config.ssl_mode(SslMode::Disable);
     config.keepalives_idle(KEEPALIVE_IDLE);
@@ -70,7 +73,8 @@ fn refuse_tls(url: &str) -> Result<(), StoreFault> {
         return Ok(()); // several hosts: the driver's own parser decides
     };
     let asks_for_tls = url.query_pairs().any(|(key, value)| {
-        key.starts_with("ssl") && !(key == "sslmode" && ["disable", "allow", "prefer"].contains(&&*value))
+        key.starts_with("ssl")
+            && !(key == "sslmode" && ["disable", "allow", "prefer"].contains(&&*value))
     });
     if asks_for_tls {
         return Err(StoreFault::Broken(
@@ -112,11 +116,17 @@ pub(super) fn postgres_pool(
         }
         .boxed()
     }));
-    build(AsyncDieselConnectionManager::new_with_config("", manager), options)
+    build(
+        AsyncDieselConnectionManager::new_with_config("", manager),
+        options,
+    )
 }
 
 /// A lazy pool over one file.
-pub(super) fn sqlite_pool(path: &str, options: &StoreOptions) -> Result<Pool<SqliteConn>, StoreFault> {
+pub(super) fn sqlite_pool(
+    path: &str,
+    options: &StoreOptions,
+) -> Result<Pool<SqliteConn>, StoreFault> {
     let busy = busy_timeout(options.timeout);
     let mut manager = ManagerConfig::<SqliteConn>::default();
     manager.custom_setup = Box::new(move |path| {
@@ -124,7 +134,10 @@ pub(super) fn sqlite_pool(path: &str, options: &StoreOptions) -> Result<Pool<Sql
         async move { sqlite(&path, busy).await }.boxed()
     });
     manager.recycling_method = RecyclingMethod::Fast;
-    build(AsyncDieselConnectionManager::new_with_config(path, manager), options)
+    build(
+        AsyncDieselConnectionManager::new_with_config(path, manager),
+        options,
+    )
 }
 
 fn build<C>(
@@ -142,7 +155,10 @@ where
 }
 
 /// A connection with the server's own time limits, so that work nobody waits for does not hold locks.
-async fn pooled_postgres(config: &Config, timeout: Duration) -> ConnectionResult<AsyncPgConnection> {
+async fn pooled_postgres(
+    config: &Config,
+    timeout: Duration,
+) -> ConnectionResult<AsyncPgConnection> {
     let mut connection = postgres(config).await?;
     let statement_ms = timeout.as_millis().max(1);
     let idle_ms = statement_ms * 2;
@@ -186,7 +202,10 @@ pub(super) fn busy_timeout(timeout: Duration) -> Duration {
 
 /// Whether the server answers on this connection.
 pub(super) async fn is_answering(connection: &mut AsyncPgConnection) -> bool {
-    diesel::sql_query("SELECT 1").execute(connection).await.is_ok()
+    diesel::sql_query("SELECT 1")
+        .execute(connection)
+        .await
+        .is_ok()
 }
 
 pub(super) fn timed_out(doing: &str) -> ConnectionError {

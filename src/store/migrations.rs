@@ -96,7 +96,10 @@ fn perform_with<DB: Backend>(
     match asked {
         Task::List => {
             let pending = harness.pending_migrations(migrations).map_err(fault)?;
-            Ok(pending.iter().map(|migration| migration.name().to_string()).collect())
+            Ok(pending
+                .iter()
+                .map(|migration| migration.name().to_string())
+                .collect())
         }
         Task::Run => {
             let pending = harness.pending_migrations(migrations).map_err(fault)?;

@@ -136,7 +136,9 @@ where
                 return Some(Err(late("the statement")));
             }
         };
-        let is_dead = timeout_at(self.deadline, lease.is_dead(&error)).await.unwrap_or(true);
+        let is_dead = timeout_at(self.deadline, lease.is_dead(&error))
+            .await
+            .unwrap_or(true);
         if !is_dead {
             lease.give_back();
             return Some(Err(error.into()));
