@@ -17,6 +17,7 @@ mod rooms;
 mod schema;
 mod sessions;
 mod sql_types;
+mod sqlite;
 mod tenants;
 mod users;
 mod values;
@@ -37,9 +38,10 @@ pub use tenants::Tenant;
 pub use users::{DeleteUser, UpdateUser, User, UserPatch};
 
 use crate::ids::TenantId;
-use connect::{SqliteConn, Target};
+use connect::Target;
 use pool::on_connection;
 use schema::database_identity;
+use sqlite::SqliteConn;
 use values::AnyId;
 
 /// The tenant that exists from the first migration on.

@@ -2,22 +2,21 @@
 
 use std::{error::Error, time::Duration};
 
-use diesel::{ConnectionError, ConnectionResult, SqliteConnection};
+use diesel::{ConnectionError, ConnectionResult};
 use diesel_async::{
     AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
     pooled_connection::{
         AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool::Pool,
     },
-    sync_connection_wrapper::SyncConnectionWrapper,
 };
 use futures_util::FutureExt;
 use tokio::{runtime::Handle, time};
 use tokio_postgres::{Config, NoTls, config::SslMode, error::SqlState};
 
-use super::{StoreFault, StoreOptions};
-
-/// SQLite behind a blocking thread.
-pub(super) type SqliteConn = SyncConnectionWrapper<SqliteConnection>;
+use super::{
+    StoreFault, StoreOptions,
+    sqlite::{self, SqliteConn},
+};
 
 /// A silent TCP connection is probed after this time.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
@@ -122,16 +121,18 @@ pub(super) fn postgres_pool(
     )
 }
 
-/// A lazy pool over one file.
+/// A lazy pool over one file. Statements run on the blocking threads of the runtime that calls this.
 pub(super) fn sqlite_pool(
     path: &str,
     options: &StoreOptions,
 ) -> Result<Pool<SqliteConn>, StoreFault> {
-    let busy = busy_timeout(options.timeout);
+    // Less than the call's deadline, so that the wait for another writer ends with SQLite's own reason.
+    let busy = options.timeout * 3 / 4;
+    let runtime = Handle::current();
     let mut manager = ManagerConfig::<SqliteConn>::default();
     manager.custom_setup = Box::new(move |path| {
         let path = path.to_owned();
-        async move { sqlite(&path, busy).await }.boxed()
+        sqlite::connect(runtime.clone(), move || sqlite::open(&path, busy)).boxed()
     });
     manager.recycling_method = RecyclingMethod::Fast;
     build(
@@ -175,29 +176,6 @@ async fn pooled_postgres(
 pub(super) async fn postgres(config: &Config) -> ConnectionResult<AsyncPgConnection> {
     let (client, connection) = config.connect(NoTls).await.map_err(refused)?;
     AsyncPgConnection::try_from_client_and_connection(client, connection).await
-}
-
-/// A connection with foreign keys, write-ahead log and full durability: the mirror forgets a session once it is recorded here.
-pub(super) async fn sqlite(path: &str, busy: Duration) -> ConnectionResult<SqliteConn> {
-    let mut connection = SqliteConn::establish(path).await?;
-    connection
-        .batch_execute(&pragmas(busy))
-        .await
-        .map_err(ConnectionError::CouldntSetupConfiguration)?;
-    Ok(connection)
-}
-
-/// What every SQLite connection is told first.
-pub(super) fn pragmas(busy: Duration) -> String {
-    format!(
-        "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
-        busy.as_millis()
-    )
-}
-
-/// How long SQLite itself waits for another writer: less than the call's deadline, so that the wait ends with SQLite's reason.
-pub(super) fn busy_timeout(timeout: Duration) -> Duration {
-    timeout * 3 / 4
 }
 
 /// Whether the server answers on this connection.

@@ -11,8 +11,8 @@ use crate::{
     room::record::{Attendance, ClosedSession, EndReason, LeaveReason, Role},
     store::{
         RoomStatus,
-        connect::SqliteConn,
         schema::{attendances, bans, rooms, sessions},
+        sqlite::SqliteConn,
     },
 };
 
