@@ -17,6 +17,7 @@ mod rooms;
 mod schema;
 mod sessions;
 mod sql_types;
+mod sqlite;
 mod tenants;
 mod users;
 mod values;
@@ -37,9 +38,10 @@ pub use tenants::Tenant;
 pub use users::{DeleteUser, UpdateUser, User, UserPatch};
 
 use crate::ids::TenantId;
-use connect::{SqliteConn, Target};
+use connect::Target;
 use pool::on_connection;
 use schema::database_identity;
+use sqlite::SqliteConn;
 use values::AnyId;
 
 /// The tenant that exists from the first migration on.
@@ -108,7 +110,10 @@ impl Store {
     /// When there is none.
     pub async fn ping(&self) -> Result<(), StoreFault> {
         on_connection!(self, |conn, _is_repeat| {
-            diesel::sql_query("SELECT 1").execute(conn).await.map(|_| ())
+            diesel::sql_query("SELECT 1")
+                .execute(conn)
+                .await
+                .map(|_| ())
         })
     }
 
@@ -121,7 +126,7 @@ impl Store {
             database_identity::table
                 .filter(database_identity::id.eq(1))
                 .select(database_identity::database_id)
-                  .get_result::<AnyId>(conn)
+                .get_result::<AnyId>(conn)
                 .await
         })?;
         Ok(id.to_string())

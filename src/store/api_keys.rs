@@ -2,13 +2,15 @@
 
 use std::fmt;
 
-use diesel::{BoolExpressionMethods, ExpressionMethods, Insertable, OptionalExtension, QueryDsl, Queryable, Selectable, SelectableHelper};
+use diesel::{
+    BoolExpressionMethods, ExpressionMethods, Insertable, OptionalExtension, QueryDsl, Queryable,
+    Selectable, SelectableHelper,
+};
 use diesel_async::RunQueryDsl;
 
 use super::{
     Created, Page, Paged, Store, StoreFault, page::oldest_first, pool::on_connection,
-    schema::api_keys,
-    values::StoredHash,
+    schema::api_keys, values::StoredHash,
 };
 use crate::ids::{ApiKeyId, TenantId, Timestamp};
 

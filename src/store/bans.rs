@@ -1,6 +1,9 @@
 //! Bans: they hold for a room until lifted.
 
-use diesel::{ExpressionMethods, QueryDsl, result::{DatabaseErrorKind, Error}};
+use diesel::{
+    ExpressionMethods, QueryDsl,
+    result::{DatabaseErrorKind, Error},
+};
 use diesel_async::RunQueryDsl;
 
 use super::{Store, StoreFault, pool::on_connection, schema::bans};
@@ -28,7 +31,9 @@ impl Store {
                 .execute(conn)
                 .await;
             match inserting {
-                Ok(_) | Err(Error::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _)) => Ok(()),
+                Ok(_) | Err(Error::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _)) => {
+                    Ok(())
+                }
                 Err(error) => Err(error),
             }
         })

@@ -2,22 +2,21 @@
 
 use std::{error::Error, time::Duration};
 
-use diesel::{ConnectionError, ConnectionResult, SqliteConnection};
+use diesel::{ConnectionError, ConnectionResult};
 use diesel_async::{
     AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
     pooled_connection::{
         AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool::Pool,
     },
-    sync_connection_wrapper::SyncConnectionWrapper,
 };
 use futures_util::FutureExt;
 use tokio::{runtime::Handle, time};
 use tokio_postgres::{Config, NoTls, config::SslMode, error::SqlState};
 
-use super::{StoreFault, StoreOptions};
-
-/// SQLite behind a blocking thread.
-pub(super) type SqliteConn = SyncConnectionWrapper<SqliteConnection>;
+use super::{
+    StoreFault, StoreOptions,
+    sqlite::{self, SqliteConn},
+};
 
 /// A silent TCP connection is probed after this time.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
@@ -50,7 +49,10 @@ pub(super) fn target(options: &StoreOptions) -> Result<Target, StoreFault> {
     }
     refuse_tls(url)?;
     let mut config: Config = url.parse().map_err(|error| {
-        StoreFault::Broken(format!("the database URL is not valid: {}", with_causes(&error)))
+        StoreFault::Broken(format!(
+            "the database URL is not valid: {}",
+            with_causes(&error)
+        ))
     })?;
     config.ssl_mode(SslMode::Disable);
     config.keepalives_idle(KEEPALIVE_IDLE);
@@ -70,7 +72,8 @@ fn refuse_tls(url: &str) -> Result<(), StoreFault> {
         return Ok(()); // several hosts: the driver's own parser decides
     };
     let asks_for_tls = url.query_pairs().any(|(key, value)| {
-        key.starts_with("ssl") && !(key == "sslmode" && ["disable", "allow", "prefer"].contains(&&*value))
+        key.starts_with("ssl")
+            && !(key == "sslmode" && ["disable", "allow", "prefer"].contains(&&*value))
     });
     if asks_for_tls {
         return Err(StoreFault::Broken(
@@ -112,19 +115,30 @@ pub(super) fn postgres_pool(
         }
         .boxed()
     }));
-    build(AsyncDieselConnectionManager::new_with_config("", manager), options)
+    build(
+        AsyncDieselConnectionManager::new_with_config("", manager),
+        options,
+    )
 }
 
-/// A lazy pool over one file.
-pub(super) fn sqlite_pool(path: &str, options: &StoreOptions) -> Result<Pool<SqliteConn>, StoreFault> {
-    let busy = busy_timeout(options.timeout);
+/// A lazy pool over one file. Statements run on the blocking threads of the runtime that calls this.
+pub(super) fn sqlite_pool(
+    path: &str,
+    options: &StoreOptions,
+) -> Result<Pool<SqliteConn>, StoreFault> {
+    // Less than the call's deadline, so that the wait for another writer ends with SQLite's own reason.
+    let busy = options.timeout * 3 / 4;
+    let runtime = Handle::current();
     let mut manager = ManagerConfig::<SqliteConn>::default();
     manager.custom_setup = Box::new(move |path| {
         let path = path.to_owned();
-        async move { sqlite(&path, busy).await }.boxed()
+        sqlite::connect(runtime.clone(), move || sqlite::open(&path, busy)).boxed()
     });
     manager.recycling_method = RecyclingMethod::Fast;
-    build(AsyncDieselConnectionManager::new_with_config(path, manager), options)
+    build(
+        AsyncDieselConnectionManager::new_with_config(path, manager),
+        options,
+    )
 }
 
 fn build<C>(
@@ -142,7 +156,10 @@ where
 }
 
 /// A connection with the server's own time limits, so that work nobody waits for does not hold locks.
-async fn pooled_postgres(config: &Config, timeout: Duration) -> ConnectionResult<AsyncPgConnection> {
+async fn pooled_postgres(
+    config: &Config,
+    timeout: Duration,
+) -> ConnectionResult<AsyncPgConnection> {
     let mut connection = postgres(config).await?;
     let statement_ms = timeout.as_millis().max(1);
     let idle_ms = statement_ms * 2;
@@ -161,32 +178,12 @@ pub(super) async fn postgres(config: &Config) -> ConnectionResult<AsyncPgConnect
     AsyncPgConnection::try_from_client_and_connection(client, connection).await
 }
 
-/// A connection with foreign keys, write-ahead log and full durability: the mirror forgets a session once it is recorded here.
-pub(super) async fn sqlite(path: &str, busy: Duration) -> ConnectionResult<SqliteConn> {
-    let mut connection = SqliteConn::establish(path).await?;
-    connection
-        .batch_execute(&pragmas(busy))
-        .await
-        .map_err(ConnectionError::CouldntSetupConfiguration)?;
-    Ok(connection)
-}
-
-/// What every SQLite connection is told first.
-pub(super) fn pragmas(busy: Duration) -> String {
-    format!(
-        "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
-        busy.as_millis()
-    )
-}
-
-/// How long SQLite itself waits for another writer: less than the call's deadline, so that the wait ends with SQLite's reason.
-pub(super) fn busy_timeout(timeout: Duration) -> Duration {
-    timeout * 3 / 4
-}
-
 /// Whether the server answers on this connection.
 pub(super) async fn is_answering(connection: &mut AsyncPgConnection) -> bool {
-    diesel::sql_query("SELECT 1").execute(connection).await.is_ok()
+    diesel::sql_query("SELECT 1")
+        .execute(connection)
+        .await
+        .is_ok()
 }
 
 pub(super) fn timed_out(doing: &str) -> ConnectionError {

@@ -2,7 +2,7 @@
 
 use std::{error::Error, time::Duration};
 
-use diesel::{Connection, SqliteConnection, backend::Backend, connection::SimpleConnection};
+use diesel::backend::Backend;
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use tokio::{task, time};
@@ -10,6 +10,7 @@ use tokio::{task, time};
 use super::{
     Store, StoreFault, StoreOptions,
     connect::{self, Target},
+    sqlite,
 };
 
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
@@ -82,8 +83,7 @@ async fn lock(connection: &mut AsyncPgConnection) -> Result<(), StoreFault> {
 }
 
 fn perform_on_sqlite(path: &str, asked: Task) -> Result<Vec<String>, StoreFault> {
-    let mut connection = SqliteConnection::establish(path)?;
-    connection.batch_execute(&connect::pragmas(LOCK_WAIT))?;
+    let mut connection = sqlite::open(path, LOCK_WAIT)?;
     // The write lock from the beginning: two processes must not find the same migration missing.
     connection.immediate_transaction(|connection| perform_with(connection, SQLITE, asked))
 }
@@ -96,7 +96,10 @@ fn perform_with<DB: Backend>(
     match asked {
         Task::List => {
             let pending = harness.pending_migrations(migrations).map_err(fault)?;
-            Ok(pending.iter().map(|migration| migration.name().to_string()).collect())
+            Ok(pending
+                .iter()
+                .map(|migration| migration.name().to_string())
+                .collect())
         }
         Task::Run => {
             let pending = harness.pending_migrations(migrations).map_err(fault)?;

@@ -34,10 +34,18 @@ impl Page {
     }
 
     /// Cuts what was read to what is shown.
-    pub(super) fn cut<T>(self, mut items: Vec<T>, key: impl Fn(&T) -> (Timestamp, Uuid)) -> Paged<T> {
+    pub(super) fn cut<T>(
+        self,
+        mut items: Vec<T>,
+        key: impl Fn(&T) -> (Timestamp, Uuid),
+    ) -> Paged<T> {
         let has_more = items.len() > self.rows();
         items.truncate(self.rows());
-        let next = if has_more { items.last().map(key) } else { None };
+        let next = if has_more {
+            items.last().map(key)
+        } else {
+            None
+        };
         Paged { items, next }
     }
 }

@@ -10,10 +10,7 @@ use diesel::result::{DatabaseErrorKind, Error};
 use diesel_async::{AsyncPgConnection, pooled_connection};
 use tokio::time::{Instant, error::Elapsed, timeout_at};
 
-use super::{
-    StoreFault,
-    connect::{self, SqliteConn},
-};
+use super::{StoreFault, connect, sqlite::SqliteConn};
 
 /// The pool's own deadpool manager of a connection type.
 type PoolError = pooled_connection::PoolError;
@@ -77,7 +74,12 @@ impl Probe for AsyncPgConnection {
 
 impl Probe for SqliteConn {
     async fn is_dead(&mut self, error: &Error) -> bool {
-        matches!(error, Error::BrokenTransactionManager)
+        // The blocking threads are gone, or the transaction did not end.
+        matches!(
+            error,
+            Error::DatabaseError(DatabaseErrorKind::UnableToSendCommand, _)
+                | Error::BrokenTransactionManager
+        )
     }
 }
 
@@ -136,9 +138,11 @@ where
                 return Some(Err(late("the statement")));
             }
         };
-        let is_dead = timeout_at(self.deadline, lease.is_dead(&error)).await.unwrap_or(true);
+        let is_dead = timeout_at(self.deadline, lease.is_dead(&error))
+            .await
+            .unwrap_or(true);
         if !is_dead {
-            lease.give_back();
+            // Not given back: errors are rare, and a commit that failed may have left its transaction open.
             return Some(Err(error.into()));
         }
         self.forget_idle();
@@ -213,7 +217,12 @@ macro_rules! in_transaction {
             }
             $crate::store::Database::Sqlite(pool) => {
                 $crate::store::pool::drive!(pool, $store.timeout, |connection, $is_repeat| {
-                    let outcome = connection.immediate_transaction(async |$connection| $body).await;
+                    $crate::store::sqlite::begin(connection).await?;
+                    let outcome = {
+                        let $connection = &mut *connection;
+                        async { $body }.await
+                    };
+                    let outcome = $crate::store::sqlite::end(connection, outcome).await;
                     $(let outcome = $crate::store::pool::or_foreign_key(outcome, $answer);)?
                     outcome
                 })

@@ -137,7 +137,11 @@ impl Store {
             if let Some(after) = after {
                 query = query.filter(sessions::id.gt(after));
             }
-            query.order(sessions::id.asc()).limit(limit).load(conn).await
+            query
+                .order(sessions::id.asc())
+                .limit(limit)
+                .load(conn)
+                .await
         })
     }
 

@@ -42,11 +42,20 @@ pub struct Session {
 
 /// The columns of an attendance, in the order of its fields.
 #[derive(Queryable)]
-struct AttendanceRow(StayId, UserId, String, Role, Timestamp, Timestamp, LeaveReason);
+struct AttendanceRow(
+    StayId,
+    UserId,
+    String,
+    Role,
+    Timestamp,
+    Timestamp,
+    LeaveReason,
+);
 
 impl From<AttendanceRow> for Attendance {
     fn from(row: AttendanceRow) -> Self {
-        let AttendanceRow(stay_id, user_id, display_name, role, joined_at, left_at, leave_reason) = row;
+        let AttendanceRow(stay_id, user_id, display_name, role, joined_at, left_at, leave_reason) =
+            row;
         Self {
             stay_id,
             user_id,
@@ -127,7 +136,10 @@ impl Store {
                 ))
                 .load(conn)
                 .await?;
-            Ok(Some((session, rows.into_iter().map(Attendance::from).collect())))
+            Ok(Some((
+                session,
+                rows.into_iter().map(Attendance::from).collect(),
+            )))
         })
     }
 

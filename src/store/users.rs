@@ -261,7 +261,10 @@ fn patched(user: &User, patch: &UserPatch) -> User {
     let email = patch.email.as_ref().map(|email| email.to_lowercase());
     User {
         email: email.unwrap_or_else(|| user.email.clone()),
-        display_name: patch.display_name.clone().unwrap_or_else(|| user.display_name.clone()),
+        display_name: patch
+            .display_name
+            .clone()
+            .unwrap_or_else(|| user.display_name.clone()),
         ..user.clone()
     }
 }

@@ -72,11 +72,23 @@ impl Postgres {
             chown(&data, Some(uid), Some(gid)).expect("chown the data directory");
         }
         let made = as_server_account(&programs.join("initdb"))
-            .args(["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "-U", USER, "-D"])
+            .args([
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--no-sync",
+                "-U",
+                USER,
+                "-D",
+            ])
             .arg(&data)
             .output()
             .expect("run initdb");
-        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        assert!(
+            made.status.success(),
+            "initdb: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
         let server = Self {
             programs,
             data,
@@ -105,7 +117,11 @@ impl Postgres {
         *guard = Some(child);
         let deadline = Instant::now() + PATIENCE;
         while !self.is_ready() {
-            assert!(Instant::now() < deadline, "PostgreSQL does not start:\n{}", self.log());
+            assert!(
+                Instant::now() < deadline,
+                "PostgreSQL does not start:\n{}",
+                self.log()
+            );
             thread::sleep(Duration::from_millis(50));
         }
     }
@@ -156,11 +172,23 @@ impl Postgres {
     /// Runs a statement and returns its rows as text.
     pub fn sql(&self, database: &str, statement: &str) -> String {
         let output = Command::new(self.programs.join("psql"))
-            .args(["--no-psqlrc", "--tuples-only", "--no-align", "-v", "ON_ERROR_STOP=1", "-c", statement])
+            .args([
+                "--no-psqlrc",
+                "--tuples-only",
+                "--no-align",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-c",
+                statement,
+            ])
             .arg(self.url(database))
             .output()
             .expect("run psql");
-        assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "psql: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
@@ -169,9 +197,17 @@ impl Postgres {
         // Without its own lock file this is somebody else's server on the port.
         self.server_id().is_some()
             && Command::new(self.programs.join("pg_isready"))
-            .args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", USER])
-            .status()
-            .is_ok_and(|status| status.success())
+                .args([
+                    "-q",
+                    "-h",
+                    "127.0.0.1",
+                    "-p",
+                    &self.port.to_string(),
+                    "-U",
+                    USER,
+                ])
+                .status()
+                .is_ok_and(|status| status.success())
     }
 
     /// Sends a signal to the server and its children, which the server's own process id finds.
@@ -224,7 +260,10 @@ fn programs() -> PathBuf {
         .filter(|(_, programs)| programs.join("initdb").exists())
         .collect();
     found.sort();
-    found.pop().expect("PostgreSQL in /usr/lib/postgresql (package postgresql)").1
+    found
+        .pop()
+        .expect("PostgreSQL in /usr/lib/postgresql (package postgresql)")
+        .1
 }
 
 /// PostgreSQL refuses to run as root: then it runs as the account that its package made.
@@ -238,7 +277,12 @@ fn server_account() -> Option<(u32, u32)> {
         .find(|line| line.starts_with("postgres:"))
         .expect("an account named postgres");
     let mut fields = account.split(':').skip(2);
-    let mut number = || fields.next().and_then(|field| field.parse().ok()).expect("an id");
+    let mut number = || {
+        fields
+            .next()
+            .and_then(|field| field.parse().ok())
+            .expect("an id")
+    };
     Some((number(), number()))
 }
 
@@ -266,9 +310,13 @@ fn children(parent: u32) -> Vec<u32> {
     if let Ok(mut file) = fs::File::open(path) {
         let _ = file.read_to_string(&mut text);
     }
-    text.split_whitespace().filter_map(|id| id.parse().ok()).collect()
+    text.split_whitespace()
+        .filter_map(|id| id.parse().ok())
+        .collect()
 }
 
 fn send(signal: &str, process: u32) {
-    let _ = Command::new("kill").args([format!("-{signal}"), process.to_string()]).status();
+    let _ = Command::new("kill")
+        .args([format!("-{signal}"), process.to_string()])
+        .status();
 }

@@ -11,8 +11,8 @@ use crate::{
     room::record::{Attendance, ClosedSession, EndReason, LeaveReason, Role},
     store::{
         RoomStatus,
-        connect::SqliteConn,
         schema::{attendances, bans, rooms, sessions},
+        sqlite::SqliteConn,
     },
 };
 
@@ -73,8 +73,10 @@ pub(super) trait Recording {
     ) -> impl Future<Output = QueryResult<()>> + Send;
 
     /// Those bans that are not there yet.
-    fn insert_bans(&mut self, session: &ClosedSession)
-    -> impl Future<Output = QueryResult<()>> + Send;
+    fn insert_bans(
+        &mut self,
+        session: &ClosedSession,
+    ) -> impl Future<Output = QueryResult<()>> + Send;
 
     /// `ACTIVE` while a session of the room is open, else `COMPLETED`.
     fn write_status(&mut self, room: RoomId) -> impl Future<Output = QueryResult<usize>> + Send;
