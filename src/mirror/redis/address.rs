@@ -64,7 +64,9 @@ impl Deployment {
 fn sentinel(parts: &Parts<'_>, infos: Vec<ConnectionInfo>) -> Result<Deployment, ConnectError> {
     let (name, _) = parts.path.split_once('/').unwrap_or((parts.path, ""));
     if name.is_empty() {
-        return Err(problem("redis+sentinel:// needs the primary's name as path"));
+        return Err(problem(
+            "redis+sentinel:// needs the primary's name as path",
+        ));
     }
     let settings = infos[0].redis_settings().clone();
     let addresses = infos.into_iter().map(|info| info.addr().clone());
@@ -131,7 +133,9 @@ impl<'a> Parts<'a> {
         self.hosts
             .iter()
             .map(|host| {
-                let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
+                let has_port = host
+                    .rsplit_once(':')
+                    .is_some_and(|(_, port)| !port.contains(']'));
                 let port = match self.kind {
                     Kind::Sentinel if !has_port => ":26379",
                     Kind::Sentinel | Kind::Single | Kind::Cluster => "",
