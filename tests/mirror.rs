@@ -1,5 +1,7 @@
 //! One suite of behaviours over the mirror's three adapters, and what is special to Redis and to the file.
 
+#![allow(clippy::unwrap_used, reason = "a failed assumption fails the test")]
+
 #[path = "common/redis.rs"]
 mod redis_server;
 #[path = "mirror_suite/sample.rs"]

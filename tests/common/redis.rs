@@ -31,6 +31,8 @@ pub struct RedisServer {
     port: u16,
     directory: tempfile::TempDir,
     arguments: Vec<String>,
+    /// Its configuration file; none: arguments only.
+    file: Option<std::path::PathBuf>,
 }
 
 #[allow(dead_code, reason = "each test binary uses what it needs")]
@@ -51,12 +53,26 @@ impl RedisServer {
                     .iter()
                     .map(|&argument| argument.to_owned())
                     .collect(),
+                file: None,
             };
             if server.spawn() {
                 return server;
             }
         }
         panic!("redis-server did not start on {PORT_ATTEMPTS} ports");
+    }
+
+    /// Starts a sentinel over its configuration file, which it rewrites.
+    pub fn start_sentinel(file: &std::path::Path) -> Self {
+        let mut server = Self {
+            process: None,
+            port: free_port(),
+            directory: tempfile::tempdir().expect("a temporary directory"),
+            arguments: vec!["--sentinel".to_owned()],
+            file: Some(file.to_owned()),
+        };
+        assert!(server.spawn(), "the sentinel did not start");
+        server
     }
 
     /// For the product.
@@ -121,9 +137,14 @@ impl RedisServer {
 
     /// Starts the process and waits until it answers; false when it ended, as when the port was taken.
     fn spawn(&mut self) -> bool {
-        let process = Command::new("redis-server")
+        let mut command = Command::new("redis-server");
+        match &self.file {
+            Some(file) => command.arg(file),
+            None => command.args(["--save", "", "--appendonly", "no"]),
+        };
+        let process = command
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--appendonly", "no", "--dir"])
+            .arg("--dir")
             .arg(self.directory.path())
             .args(&self.arguments)
             .stdout(Stdio::null())

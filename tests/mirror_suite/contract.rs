@@ -57,6 +57,24 @@ impl Fixture {
         }
     }
 
+    /// A Redis Cluster of one node that serves every slot.
+    async fn cluster() -> Self {
+        let server = RedisServer::start_with(&["--cluster-enabled", "yes"]);
+        let _: String = server.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+        while !server
+            .command::<String>(&["CLUSTER", "INFO"])
+            .contains("cluster_state:ok")
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        let url = format!("redis+cluster://127.0.0.1:{}", server.port());
+        let mirror = RedisMirror::connect(&RedisOptions::new(url)).await;
+        Self {
+            mirror: Arc::new(mirror.unwrap()),
+            hold: Hold::Redis(server),
+        }
+    }
+
     fn sql(directory: &tempfile::TempDir, statement: &str) {
         let path: PathBuf = directory.path().join("mirror.db");
         let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
@@ -97,6 +115,10 @@ macro_rules! on_every_adapter {
         mod sqlite {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $behaviour() { super::$behaviour(super::Fixture::sqlite().await).await })+
+        }
+        mod cluster {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $behaviour() { super::$behaviour(super::Fixture::cluster().await).await })+
         }
         mod redis {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]

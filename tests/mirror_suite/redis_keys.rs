@@ -339,3 +339,28 @@ async fn commit_counts_only_when_enough_replicas_have_it() {
     let key = format!("room:{{{}}}", owned.room_id);
     assert_eq!(replica.command::<String>(&["HGET", &key, "version"]), "1");
 }
+
+#[tokio::test]
+async fn server_without_tls_is_a_fault_for_a_tls_url() {
+    let server = RedisServer::start();
+    let url = format!("rediss://127.0.0.1:{}", server.port());
+    let error = RedisMirror::connect(&RedisOptions::new(url)).await.err();
+    let text = error.unwrap().to_string();
+    assert!(!text.contains("broken off"), "{text}");
+    println!("{text}");
+}
+
+#[tokio::test]
+async fn sentinel_names_the_primary() {
+    let primary = RedisServer::start();
+    let monitor = format!("sentinel monitor main 127.0.0.1 {} 1\n", primary.port());
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("sentinel.conf");
+    std::fs::write(&file, monitor).unwrap();
+    let sentinel = RedisServer::start_sentinel(&file);
+    let url = format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port());
+    let mirror = RedisMirror::connect(&RedisOptions::new(url)).await.unwrap();
+    let (owned, _) = Owned::rich(&mirror).await;
+    let key = format!("room:{{{}}}", owned.room_id);
+    assert_eq!(primary.command::<String>(&["HGET", &key, "version"]), "1");
+}
