@@ -203,7 +203,9 @@ impl RedisMirror {
         }
         calls.push(script);
         let answer = self.link.run(calls).await?.pop();
-        let answer = answer.expect("one answer for each command").map_err(fault)?;
+        let answer = answer
+            .expect("one answer for each command")
+            .map_err(fault)?;
         let outcome = scripts::claim_outcome(claim.room_id, restored, answer)?;
         let former = claim.expected.and_then(|expected| expected.owner);
         if let (ClaimOutcome::Claimed { .. }, Some(former)) = (&outcome, former)

@@ -23,11 +23,11 @@ use tokio::{
     time::Instant,
 };
 
-pub use self::{health::MirrorHealth, metrics::MirrorMetrics};
 use self::{
     health::HealthCell,
     task::{Entry, Task},
 };
+pub use self::{health::MirrorHealth, metrics::MirrorMetrics};
 use super::{Commit, CommitOutcome, MirrorFault, RoomMirror};
 
 /// Bounds of the writer.

@@ -56,11 +56,7 @@ impl Rooms {
         }
     }
 
-    pub(super) fn restore(
-        &mut self,
-        commit: &Commit,
-        expected: Option<Ownership>,
-    ) -> ClaimOutcome {
+    pub(super) fn restore(&mut self, commit: &Commit, expected: Option<Ownership>) -> ClaimOutcome {
         let claimed = if self.is_in_outbox(commit) {
             Ok(commit.epoch)
         } else {

@@ -11,11 +11,11 @@ use super::{ConnectError, RedisOptions};
 /// A deployment, not yet connected.
 pub(super) enum Deployment {
     /// One server.
-    Single(Client),
+    Single(Box<Client>),
     /// Sentinels that name the primary.
     Sentinel(Box<SentinelClient>),
     /// A Redis Cluster.
-    Cluster(ClusterClient),
+    Cluster(Box<ClusterClient>),
 }
 
 /// The parts of a URL. The `url` crate reads one host only, and these name several.
@@ -40,6 +40,10 @@ impl Deployment {
     /// Reads the URL; see [`RedisOptions::url`] for its forms.
     pub(super) fn parse(options: &RedisOptions) -> Result<Self, ConnectError> {
         let parts = Parts::split(&options.url)?;
+        if parts.is_tls {
+            // One for the process; whoever was first with it is right, too.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
         let infos = parts.connection_infos()?;
         let first = infos
             .first()
@@ -49,12 +53,14 @@ impl Deployment {
             Kind::Single if infos.len() > 1 => Err(problem(
                 "several hosts need redis+sentinel:// or redis+cluster://",
             )),
-            Kind::Single => Ok(Self::Single(Client::open(first).map_err(refused)?)),
+            Kind::Single => Ok(Self::Single(Box::new(
+                Client::open(first).map_err(refused)?,
+            ))),
             Kind::Cluster => {
                 let builder = ClusterClientBuilder::new(infos)
                     .connection_timeout(options.connect_timeout)
                     .response_timeout(options.timeout);
-                Ok(Self::Cluster(builder.build().map_err(refused)?))
+                Ok(Self::Cluster(Box::new(builder.build().map_err(refused)?)))
             }
             Kind::Sentinel => sentinel(&parts, infos),
         }
@@ -64,7 +70,9 @@ impl Deployment {
 fn sentinel(parts: &Parts<'_>, infos: Vec<ConnectionInfo>) -> Result<Deployment, ConnectError> {
     let (name, _) = parts.path.split_once('/').unwrap_or((parts.path, ""));
     if name.is_empty() {
-        return Err(problem("redis+sentinel:// needs the primary's name as path"));
+        return Err(problem(
+            "redis+sentinel:// needs the primary's name as path",
+        ));
     }
     let settings = infos[0].redis_settings().clone();
     let addresses = infos.into_iter().map(|info| info.addr().clone());
@@ -131,7 +139,9 @@ impl<'a> Parts<'a> {
         self.hosts
             .iter()
             .map(|host| {
-                let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
+                let has_port = host
+                    .rsplit_once(':')
+                    .is_some_and(|(_, port)| !port.contains(']'));
                 let port = match self.kind {
                     Kind::Sentinel if !has_port => ":26379",
                     Kind::Sentinel | Kind::Single | Kind::Cluster => "",
@@ -201,8 +211,8 @@ mod tests {
 
     #[test]
     fn credentials_reach_every_host() {
-        let parts = Parts::split("redis+cluster://user:p%40ss@a:7000,b:7001").unwrap();
-        for info in parts.connection_infos().unwrap() {
+        let parts = Parts::split("redis+cluster://user:p%40ss@a:7000,b:7001").expect("a right URL");
+        for info in parts.connection_infos().expect("right hosts") {
             assert_eq!(info.redis_settings().username(), Some("user"));
             assert_eq!(info.redis_settings().password(), Some("p@ss"));
         }

@@ -73,7 +73,10 @@ impl Link {
 
     /// Sends commands in one write and gives each its own answer. Scripts that the server does not know are loaded and
     /// only their calls repeated.
-    pub(super) async fn run(&self, calls: Vec<Cmd>) -> Result<Vec<RedisResult<Value>>, MirrorFault> {
+    pub(super) async fn run(
+        &self,
+        calls: Vec<Cmd>,
+    ) -> Result<Vec<RedisResult<Value>>, MirrorFault> {
         let answers = self.run_and_wait(calls, None).await?;
         Ok(answers.into_iter().map(|answer| answer.value).collect())
     }
@@ -133,9 +136,10 @@ impl Link {
     ) -> Result<Vec<Answer>, MirrorFault> {
         let deadline = tokio::time::Instant::now() + self.timeout;
         let connecting = self.connection();
-        let (mut connection, generation) = tokio::time::timeout_at(deadline, connecting)
-            .await
-            .map_err(|_| MirrorFault("no connection in time".to_owned()))??;
+        let (mut connection, generation) =
+            tokio::time::timeout_at(deadline, connecting)
+                .await
+                .map_err(|_| MirrorFault("no connection in time".to_owned()))??;
         match tokio::time::timeout_at(deadline, call(&mut connection)).await {
             Ok(Ok(answers)) => {
                 if is_demoted(&answers) {

@@ -33,9 +33,7 @@ impl RedisMirror {
             write.arg(name).arg(value);
         }
         let mut expire = cmd("PEXPIRE");
-        expire
-            .arg(&key)
-            .arg(scripts::millis(self.options.node_ttl));
+        expire.arg(&key).arg(scripts::millis(self.options.node_ttl));
         let mut keep_rooms = cmd("PEXPIRE");
         keep_rooms
             .arg(keys::node_rooms(node.node_id))

@@ -187,8 +187,11 @@ fn add_claim(call: &mut Cmd, claim: &Claim, ttl: Duration) {
 }
 
 fn add_closing(call: &mut Cmd, commit: &Commit) {
-    call.arg(flag(commit.changes.closing.is_some()))
-        .arg(rules::closed_session(commit).map(to_json).unwrap_or_default());
+    call.arg(flag(commit.changes.closing.is_some())).arg(
+        rules::closed_session(commit)
+            .map(to_json)
+            .unwrap_or_default(),
+    );
 }
 
 /// The lists of `write_lists` in `shared.lua`, each with its length before it.
@@ -233,5 +236,8 @@ pub(super) fn millis(duration: Duration) -> u64 {
 }
 
 fn nonsense(words: &[String]) -> MirrorFault {
-    MirrorFault(format!("unexpected answer of a script: {}", words.join(" ")))
+    MirrorFault(format!(
+        "unexpected answer of a script: {}",
+        words.join(" ")
+    ))
 }

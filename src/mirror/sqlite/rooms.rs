@@ -186,8 +186,8 @@ fn is_in_outbox(connection: &mut SqliteConnection, commit: &Commit) -> Result<bo
     let Some(session) = rules::closed_session(commit) else {
         return Ok(false);
     };
-    let entry = outbox_table::table
-        .find((commit.room_id.to_string(), session.session_id.to_string()));
+    let entry =
+        outbox_table::table.find((commit.room_id.to_string(), session.session_id.to_string()));
     Ok(diesel::select(diesel::dsl::exists(entry)).get_result(connection)?)
 }
 

@@ -103,13 +103,16 @@ impl Task {
                 }
                 Some(batch) = self.in_flight.next() => self.finish(batch),
                 Some(expired) = self.retries.next() => self.ready.push_back(expired.into_inner()),
+                // Only cancelled commits were left, and no handle.
+                else => {}
             }
         }
     }
 
     /// Sends what is ready, as far as calls are free.
     fn dispatch(&mut self) {
-        while !self.ready.is_empty() && self.in_flight.len() < self.limits.batches_in_flight_max.max(1)
+        while !self.ready.is_empty()
+            && self.in_flight.len() < self.limits.batches_in_flight_max.max(1)
         {
             let (commits, waiters) = self.gather();
             if commits.is_empty() {

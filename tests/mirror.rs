@@ -1,0 +1,19 @@
+//! One suite of behaviours over the mirror's three adapters, and what is special to Redis and to the file.
+
+#![allow(clippy::unwrap_used, reason = "a failed assumption fails the test")]
+
+#[path = "common/redis.rs"]
+mod redis_server;
+#[path = "mirror_suite/sample.rs"]
+mod sample;
+
+#[path = "mirror_suite/contract.rs"]
+mod contract;
+#[path = "mirror_suite/file.rs"]
+mod file;
+#[path = "mirror_suite/redis_keys.rs"]
+mod redis_keys;
+#[path = "mirror_suite/redis_outages.rs"]
+mod redis_outages;
+#[path = "mirror_suite/writer.rs"]
+mod writer;
