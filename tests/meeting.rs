@@ -8,7 +8,7 @@ use common::{
     client::{TestClient, assert_same_events},
     scenario::{TestRoom, attendance_of, eventually, within_deadline},
     server::{Backend, Server},
-    view::{list, text},
+    view::{list, seq_of, text},
 };
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ async fn two_people_meet_and_their_history_is_in_sql(backend: Backend) {
     assert_eq!(ack["durable"], true);
     for person in [&mut alice, &mut bob] {
         let changed = person.next_of("StateChanged").await;
-        assert_eq!(changed["seq"], joined["seq"].as_u64().unwrap() + 1);
+        assert_eq!(changed["seq"], seq_of(&joined) + 1);
         assert_eq!(changed["seq"], ack["seq"]);
         assert_eq!(changed["userId"], bob_person.user_id);
         assert_eq!(changed["isMuted"], !was_muted);
@@ -90,7 +90,11 @@ async fn end_for_all(alice: &mut TestClient, bob: &TestClient) {
         assert_eq!(ended["seq"], ack["seq"]);
     }
     let view = alice.look();
-    let last: Vec<&str> = view.frames.iter().map(|frame| text(frame, "type")).collect();
+    let last: Vec<&str> = view
+        .frames
+        .iter()
+        .map(|frame| text(frame, "type"))
+        .collect();
     assert_eq!(last[last.len() - 3..], ["RoomEnded", "Ack", "Goodbye"]);
 }
 
@@ -103,7 +107,10 @@ async fn expect_history(room: &TestRoom, alice: &TestClient, bob: &TestClient) {
     assert_eq!(list(&session, "attendances").len(), 2);
     let host = attendance_of(&session, &alice.user_id());
     let guest = attendance_of(&session, &bob.user_id());
-    assert_eq!((&host["role"], &guest["role"]), (&json!("host"), &json!("attendee")));
+    assert_eq!(
+        (&host["role"], &guest["role"]),
+        (&json!("host"), &json!("attendee"))
+    );
     assert_eq!(guest["displayName"], "Bob");
     assert_eq!(session["startTime"], host["joinedAt"]);
     for attendance in [&host, &guest] {
@@ -113,7 +120,10 @@ async fn expect_history(room: &TestRoom, alice: &TestClient, bob: &TestClient) {
     }
     assert!(text(&session, "endTime") > text(&session, "startTime"));
     let listed = &room.sessions().await[0];
-    assert!(listed["attendances"].is_null(), "only in the single session");
+    assert!(
+        listed["attendances"].is_null(),
+        "only in the single session"
+    );
     room.until_status("COMPLETED").await;
 }
 
@@ -166,7 +176,8 @@ async fn fifty_of_two_hundred_simultaneous_joins_get_a_seat(backend: Backend) {
     }
     assert_eq!((inside.len(), refused), (SEATS, ASKING - SEATS));
     assert_eq!(room.show().await["live"]["participantCount"], SEATS);
-    let last = inside.iter().map(TestClient::seq).max().unwrap();
+    let last = inside.iter().map(TestClient::seq).max();
+    let last = last.expect("somebody is inside");
     assert_eq!(last, SEATS as u64, "one event per seat");
     for client in &inside {
         client.until_seq(last).await;
@@ -183,22 +194,28 @@ async fn everybody_sees_the_same_events(backend: Backend) {
     }
     for round in 0..10 {
         for person in &mut people {
-            person.post(json!({"type": "SendMessage", "text": format!("round {round}")})).await;
-            person.post(json!({"type": "UpdateState", "isHandRaised": round % 2 == 0})).await;
+            person
+                .post(json!({"type": "SendMessage", "text": format!("round {round}")}))
+                .await;
+            person
+                .post(json!({"type": "UpdateState", "isHandRaised": round % 2 == 0}))
+                .await;
         }
     }
     let last = 4 + 10 * 4 * 2;
+    people[0].until_seq(last).await;
+    let everybody = people[0].look().participants.clone();
     for person in &people {
         person.until_seq(last).await;
         assert_same_events(&people[0], person);
-        assert_eq!(person.look().participants, people[0].look().participants);
+        assert_eq!(person.look().participants, everybody);
     }
     let listed = room.api.get(&room.path("/participants")).await.expect(200);
     let listed: BTreeMap<String, Value> = list(&listed, "items")
         .into_iter()
         .map(|person| (text(&person, "userId").to_owned(), person))
         .collect();
-    assert_eq!(listed, people[0].look().participants);
+    assert_eq!(listed, everybody);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -207,9 +224,12 @@ async fn redis_shows_the_live_room_with_the_fields_of_the_data_model() {
         let server = Server::on(Backend::RedisPostgres).start().await;
         let room = TestRoom::with(&server, json!({"isRecordingEnabled": true})).await;
         let (mut alice, mut bob) = room.alice_and_bob().await;
-        bob.command(json!({"type": "UpdateState", "isMuted": true, "isVideoOn": true})).await;
+        bob.command(json!({"type": "UpdateState", "isMuted": true, "isVideoOn": true}))
+            .await;
         alice.command(json!({"type": "StartRecording"})).await;
-        alice.command(json!({"type": "LockRoom", "isLocked": true})).await;
+        alice
+            .command(json!({"type": "LockRoom", "isLocked": true}))
+            .await;
 
         let key = format!("room:{{{}}}", room.room_id);
         expect_room_hash(&server.outside().hash(&key), &room, &alice);
@@ -218,7 +238,7 @@ async fn redis_shows_the_live_room_with_the_fields_of_the_data_model() {
         for person in [&alice, &bob] {
             let seat: Value = serde_json::from_str(&seats[&person.user_id()]).expect("JSON");
             let seen = alice.sees(&person.user_id());
-            for (field, value) in seen.as_object().unwrap() {
+            for (field, value) in seen.as_object().expect("an object") {
                 let is_key = field == "userId";
                 assert!(is_key || &seat[field] == value, "{field} of {seat}");
             }
@@ -253,11 +273,17 @@ fn expect_room_hash(hash: &BTreeMap<String, String>, room: &TestRoom, alice: &Te
     let settings: Value = serde_json::from_str(&hash["settings"]).expect("JSON");
     assert_eq!(settings, view.room["settings"]);
     for number in ["epoch", "version"] {
-        assert!(hash[number].parse::<u64>().is_ok_and(|value| value > 0), "{number}: {hash:?}");
+        assert!(
+            hash[number].parse::<u64>().is_ok_and(|value| value > 0),
+            "{number}: {hash:?}"
+        );
     }
     for field in ["owner", "tenantId", "epochStarts", "format"] {
         assert!(hash.contains_key(field), "{field}: {hash:?}");
     }
     let start = &hash["startTime"];
-    assert!(start.ends_with('Z') && start.len() == "2026-11-22T16:18:51.120Z".len(), "{start}");
+    assert!(
+        start.ends_with('Z') && start.len() == "2026-11-22T16:18:51.120Z".len(),
+        "{start}"
+    );
 }

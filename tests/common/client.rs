@@ -288,7 +288,10 @@ impl TestClient {
 
     /// The model; never hold it across an await.
     pub fn look(&self) -> MutexGuard<'_, View> {
-        self.shared.view.lock().expect("no test panics while looking")
+        self.shared
+            .view
+            .lock()
+            .expect("no test panics while looking")
     }
 
     /// Own user id.
@@ -343,9 +346,10 @@ impl Drop for TestClient {
 /// What two people both saw must be the same.
 #[track_caller]
 pub fn assert_same_events(one: &TestClient, other: &TestClient) {
-    let (one_view, other_view) = (one.look(), other.look());
-    for (seq, event) in &one_view.events {
-        if let Some(same) = other_view.events.get(seq) {
+    // Copied, so that a client may be compared with itself.
+    let (one_events, other_events) = (one.look().events.clone(), other.look().events.clone());
+    for (seq, event) in &one_events {
+        if let Some(same) = other_events.get(seq) {
             assert_eq!(event, same, "{} and {}", one.name, other.name);
         }
     }

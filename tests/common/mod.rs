@@ -9,6 +9,7 @@ pub mod client;
 pub mod http;
 pub mod outside;
 pub mod postgres;
+pub mod raw;
 pub mod redis;
 pub mod scenario;
 pub mod server;

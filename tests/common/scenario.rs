@@ -228,3 +228,31 @@ pub fn attendance_of(session: &Value, user_id: &str) -> Value {
     assert_eq!(all.len(), 1, "attendances of {user_id}: {session}");
     all.remove(0)
 }
+
+/// A tenant made on the command line, beside the running server; the id.
+pub fn create_tenant(server: &Server, name: &str) -> String {
+    let printed = printed(server, &["tenants", "create", "--name", name]);
+    let mut words = printed.split(|letter: char| !letter.is_ascii_hexdigit() && letter != '-');
+    let id = words.find(|word| Uuid::try_parse(word).is_ok());
+    id.unwrap_or_else(|| panic!("no id in {printed}"))
+        .to_owned()
+}
+
+/// An API key made on the command line; its text.
+pub fn create_key(server: &Server, tenant: &str, name: &str) -> String {
+    let printed = printed(
+        server,
+        &["keys", "create", "--tenant", tenant, "--name", name],
+    );
+    let is_of_key = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
+    let mut words = printed.split(|letter: char| !is_of_key(letter));
+    let key = words.find(|word| word.starts_with("cb_"));
+    key.unwrap_or_else(|| panic!("no key in {printed}"))
+        .to_owned()
+}
+
+fn printed(server: &Server, arguments: &[&str]) -> String {
+    let output = server.command(arguments);
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}

@@ -141,6 +141,11 @@ impl Server {
         self.outside.as_ref().expect("a server with Redis")
     }
 
+    /// The same, to stop and start them.
+    pub fn outside_mut(&mut self) -> &mut Outside {
+        self.outside.as_mut().expect("a server with Redis")
+    }
+
     /// The signal URL of a room.
     pub fn signal_url(&self, room_id: &str) -> String {
         format!("ws://127.0.0.1:{}/v1/rooms/{room_id}/signal", self.port)

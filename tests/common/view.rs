@@ -72,6 +72,15 @@ impl View {
         self.frames.push(frame);
     }
 
+    /// Everybody without the connection, which a resume changes silently.
+    pub fn people(&self) -> BTreeMap<String, Value> {
+        let mut people = self.participants.clone();
+        for person in people.values_mut().filter_map(Value::as_object_mut) {
+            person.remove("connectionId");
+        }
+        people
+    }
+
     /// Forgets what belongs to the connection before.
     pub fn begin_connection(&mut self) {
         self.goodbye = None;
@@ -189,6 +198,15 @@ pub fn participant_of(frame: &Value) -> Value {
 /// A text field; empty when it is missing.
 pub fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_default()
+}
+
+/// The `seq` that a frame must have.
+#[track_caller]
+pub fn seq_of(frame: &Value) -> u64 {
+    match frame["seq"].as_u64() {
+        Some(seq) => seq,
+        None => panic!("no seq in {frame}"),
+    }
 }
 
 /// A list field; empty when it is missing.
