@@ -218,6 +218,27 @@ async fn everybody_sees_the_same_events(backend: Backend) {
     assert_eq!(listed, everybody);
 }
 
+/// `examples/meeting.py`, as README shows it, by Python's `websockets`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plain_python_client_holds_the_meeting_of_the_readme() {
+    let Some(python) = std::env::var_os("CALLBOARD_TEST_PYTHON") else {
+        eprintln!("skipped: CALLBOARD_TEST_PYTHON names no Python that has `websockets`");
+        return;
+    };
+    within_deadline(async {
+        let server = Server::on(Backend::Embedded).start().await;
+        let mut command = tokio::process::Command::new(python);
+        command
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/meeting.py"))
+            .args(["--url", &server.api.base, "--key-file"])
+            .arg(server.data().join("api-key"))
+            .kill_on_drop(true);
+        let output = command.output().await.expect("Python runs");
+        assert!(output.status.success(), "{output:?}");
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_shows_the_live_room_with_the_fields_of_the_data_model() {
     within_deadline(async {

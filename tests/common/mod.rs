@@ -13,4 +13,5 @@ pub mod raw;
 pub mod redis;
 pub mod scenario;
 pub mod server;
+pub mod socket;
 pub mod view;

@@ -26,6 +26,9 @@ const LOG_LINES_SHOWN: usize = 150;
 /// A signing key for nodes with Redis: there it must be given.
 pub const SIGNING_KEY: &str = "a signing key for tests only, 0123456789 0123456789";
 
+/// Connections to the PostgreSQL that the tests of a binary share: many servers fit under its limit of 100.
+const STORE_CONNECTIONS: &str = "4";
+
 /// What a server stands on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
@@ -239,6 +242,7 @@ impl Server {
             command.env("CALLBOARD_REDIS", outside.redis.url());
             command.env("CALLBOARD_ADVERTISE", self.base());
             command.env("CALLBOARD_SIGNING_KEY", SIGNING_KEY);
+            command.env("CALLBOARD_STORE__POOL_SIZE", STORE_CONNECTIONS);
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null());

@@ -19,6 +19,7 @@ crate::on_both_backends!(
     too_many_held_relays_are_told_as_lost,
     the_system_speaks_to_all,
     keep_alive_is_answered_with_seq,
+    media_servers_are_told_when_the_region_has_them,
 );
 
 async fn chat_reaches_everybody_as_an_event(backend: Backend) {
@@ -218,4 +219,29 @@ async fn keep_alive_is_answered_with_seq(backend: Backend) {
     alice.send_text(r#"{"type":"KeepAlive"}"#).await;
     let answer = alice.next_of("KeepAlive").await;
     assert_eq!(answer["seq"], 1);
+}
+
+async fn media_servers_are_told_when_the_region_has_them(backend: Backend) {
+    let server = Server::on(backend)
+        .config("[[sfu]]\nregion = \"eu\"\nip = \"203.0.113.10\"\nport = 5000\n")
+        .start()
+        .await;
+    let room = TestRoom::new(&server).await;
+    let mut alice = room.client(&room.host);
+    alice.connect().await;
+    let join = json!({"type": "JoinRoom", "roomId": room.room_id, "token": room.host.token, "region": "eu"});
+    let join = alice.post(join).await;
+    assert_eq!(alice.answer(join).await["room"]["sfuRegion"], "eu");
+    // The first joiner's region is the room's: Bob names none and gets the same.
+    let mut bob = room.attendee("Bob").await;
+    for person in [&mut alice, &mut bob] {
+        let endpoint = person.next_of("SfuEndpoint").await;
+        assert_eq!(endpoint["ip"], "203.0.113.10");
+        assert_eq!(
+            (&endpoint["port"], &endpoint["region"]),
+            (&json!(5000), &json!("eu"))
+        );
+        assert!(endpoint["transportId"].is_string(), "{endpoint}");
+        assert!(endpoint["seq"].is_null(), "{endpoint}");
+    }
 }
