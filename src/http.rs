@@ -22,6 +22,7 @@ pub mod room_view;
 pub mod rooms;
 pub mod routes;
 pub mod sessions;
+pub mod signal;
 pub mod state;
 pub mod texts;
 pub mod throttle;

@@ -1,0 +1,84 @@
+//! `GET /v1/rooms/{roomId}/signal`: the upgrade to a WebSocket. Who may join is decided later, by the token in `JoinRoom`.
+
+use std::sync::Arc;
+
+use actix_web::{
+    HttpRequest, HttpResponse, Route,
+    http::header::{HeaderMap, SEC_WEBSOCKET_PROTOCOL},
+    web,
+};
+use actix_web_actors::ws::WsResponseBuilder;
+
+use super::{
+    is_origin_allowed,
+    problem::{Problem, ProblemCode},
+    state::{AppState, ReadinessStatus},
+};
+use crate::{
+    actor::{Connection, Gate},
+    ids::RoomId,
+    metrics::RefusedConnection,
+    protocol::SUB_PROTOCOL,
+    ws::{Disconnect, FrameGuard},
+};
+
+/// The route, for all connections that pass `gate`.
+#[must_use]
+pub fn route(gate: Arc<Gate>) -> Route {
+    web::get().to(
+        move |request: HttpRequest, payload: web::Payload, path: web::Path<String>, state: web::Data<AppState>| {
+            let gate = Arc::clone(&gate);
+            async move { upgrade(&request, payload, &path, &state, gate) }
+        },
+    )
+}
+
+fn upgrade(
+    request: &HttpRequest,
+    payload: web::Payload,
+    room_id: &str,
+    state: &AppState,
+    gate: Arc<Gate>,
+) -> actix_web::Result<HttpResponse> {
+    let room_id: RoomId = room_id.parse().map_err(|_| Problem::room_not_found())?;
+    let refused = |reason: RefusedConnection, problem: Problem| {
+        state.metrics.refused_connection(reason);
+        problem
+    };
+    if !is_origin_allowed(&state.options.allowed_origins, request.headers()) {
+        let problem = Problem::new(ProblemCode::Forbidden, "this origin may not connect");
+        return Err(refused(RefusedConnection::Origin, problem).into());
+    }
+    if !speaks_our_protocol(request.headers()) {
+        let problem = Problem::bad_request("none of the offered sub-protocols is spoken here");
+        return Err(refused(RefusedConnection::Subprotocol, problem).into());
+    }
+    if (state.readiness)().status == ReadinessStatus::Draining {
+        let problem = Problem::new(ProblemCode::Unavailable, "this node is being stopped");
+        return Err(refused(RefusedConnection::NotReady, problem).into());
+    }
+    let Some(place) = gate.take_place() else {
+        let problem = Problem::new(ProblemCode::Unavailable, "too many connections");
+        return Err(refused(RefusedConnection::Full, problem).into());
+    };
+    let Some(disconnect) = Disconnect::of_request(request) else {
+        return Err(Problem::bug("a connection without a handle on its socket").into());
+    };
+    let frame_bytes_max = gate.frame_bytes_max();
+    let guarded = FrameGuard::new(payload, frame_bytes_max);
+    let link = Arc::new(gate.link_state(disconnect));
+    let connection = Connection::new(room_id, gate, link, guarded.report(), place);
+    WsResponseBuilder::new(connection, request, guarded)
+        .protocols(&[SUB_PROTOCOL])
+        .frame_size(frame_bytes_max)
+        .start()
+}
+
+/// No sub-protocol means ours; some, but not ours, means another.
+fn speaks_our_protocol(headers: &HeaderMap) -> bool {
+    let mut offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL).peekable();
+    offered.peek().is_none()
+        || offered.any(|line| {
+            line.to_str().is_ok_and(|line| line.split(',').any(|name| name.trim() == SUB_PROTOCOL))
+        })
+}

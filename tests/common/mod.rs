@@ -1,0 +1,17 @@
+//! What the black-box tests share: a server process, the databases beside it, people over WebSocket and HTTP.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "tests; each test binary uses its own part of this"
+)]
+
+pub mod client;
+pub mod http;
+pub mod outside;
+pub mod postgres;
+pub mod raw;
+pub mod redis;
+pub mod scenario;
+pub mod server;
+pub mod socket;
+pub mod view;

@@ -1,0 +1,11 @@
+//! The HTTP API of section 11, route by route, as a tenant's backend meets it.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod access;
+mod joining;
+mod live;
+mod machines;
+mod rooms;
+mod users;

@@ -1,0 +1,148 @@
+//! Busy rooms: a client that does not read costs itself its connection, nothing else; a short pause costs nobody anything.
+
+mod common;
+
+use common::{
+    client::TestClient,
+    scenario::{TestRoom, eventually, within_deadline},
+    server::{Backend, Server},
+};
+use serde_json::json;
+
+on_both_backends!(a_client_that_stops_reading_is_evicted_and_nobody_else_notices);
+
+/// Receive buffer of the client that stops reading: fills at once.
+const SMALL_BUFFER_BYTES: u32 = 4096;
+/// Memory that an eviction may cost: the bytes allowed to wait, twice, and what allocators keep.
+const MEMORY_GROWTH_MAX: u64 = 48 * 1024 * 1024;
+/// Metric that counts evictions by reason.
+const EVICTIONS: &str = "callboard_evictions_total";
+
+async fn a_client_that_stops_reading_is_evicted_and_nobody_else_notices(backend: Backend) {
+    const LISTENERS: usize = 6;
+    const ROUNDS_MAX: usize = 400;
+    const AT_ONCE: usize = 16;
+    let server = Server::on(backend)
+        .set("LIMITS__COMMANDS_PER_SECOND", 100_000)
+        .set("LIMITS__COMMANDS_BURST", 100_000)
+        .set("LIMITS__SLOW_MS", 1_000)
+        .start()
+        .await;
+    let room = TestRoom::new(&server).await;
+    let mut alice = room.alice().await;
+    let mut listeners = Vec::new();
+    for number in 0..LISTENERS {
+        listeners.push(room.attendee(&format!("Listener{number}")).await);
+    }
+    let person = room.person("Sleepy").await;
+    let mut sleepy = room.client(&person);
+    sleepy.receive_buffer_bytes = Some(SMALL_BUFFER_BYTES);
+    sleepy.join().await;
+    alice.until_seq(sleepy.seq()).await;
+    let before = server.memory_bytes();
+    sleepy.stop_reading();
+
+    let text = "x".repeat(4096);
+    let mut said = 0;
+    for _ in 0..ROUNDS_MAX {
+        let mut last = 0;
+        for _ in 0..AT_ONCE {
+            last = alice
+                .post(json!({"type": "SendMessage", "text": text}))
+                .await;
+            said += 1;
+        }
+        assert_eq!(alice.answer(last).await["type"], "Ack");
+        if alice.sees(&person.user_id)["isAway"] == true {
+            break;
+        }
+    }
+    assert_eq!(
+        alice.sees(&person.user_id)["isAway"],
+        true,
+        "evicted, so away"
+    );
+    assert_eq!(server.metric(EVICTIONS, &[]).await, 1.0);
+    let grown = server.memory_bytes().saturating_sub(before);
+    assert!(grown < MEMORY_GROWTH_MAX, "memory grew by {grown} bytes");
+    for listener in &listeners {
+        listener.until_seq(alice.seq()).await;
+        assert_eq!(
+            messages(listener),
+            said,
+            "{} got every event",
+            listener.name
+        );
+        assert_eq!(listener.look().closed, None);
+    }
+    sleepy.drop_abruptly().await;
+    let back = sleepy.try_resume().await;
+    assert!(
+        back["type"] == "RoomResumed" || back["isSnapshotAfterGap"] == true,
+        "it may come back: {}",
+        back["type"]
+    );
+}
+
+fn messages(client: &TestClient) -> usize {
+    let view = client.look();
+    let chat = view
+        .events
+        .values()
+        .filter(|event| event["type"] == "MessageReceived");
+    chat.count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_short_pause_of_redis_evicts_nobody_in_a_room_of_two_hundred() {
+    within_deadline(pause_in_a_big_room()).await;
+}
+
+async fn pause_in_a_big_room() {
+    const PEOPLE: usize = 200;
+    const MESSAGES: usize = 60;
+    const PAUSE_MS: u64 = 300;
+    let server = Server::on(Backend::RedisPostgres).start().await;
+    let room = TestRoom::with(&server, json!({"maxParticipants": PEOPLE})).await;
+    let mut alice = room.alice().await;
+    let mut people = Vec::new();
+    for number in 1..PEOPLE {
+        people.push(
+            room.joined(&room.guest(&format!("Guest {number}")).await)
+                .await,
+        );
+    }
+    alice.until_seq(PEOPLE as u64).await;
+
+    let mut ids = Vec::new();
+    for number in 0..MESSAGES {
+        if number == MESSAGES / 3 {
+            server.outside().redis.pause(PAUSE_MS);
+        }
+        ids.push(
+            alice
+                .post(json!({"type": "SendMessage", "text": format!("{number}")}))
+                .await,
+        );
+    }
+    for id in ids {
+        let ack = alice.answer(id).await;
+        assert_eq!(
+            (&ack["type"], &ack["durable"]),
+            (&json!("Ack"), &json!(true))
+        );
+    }
+    let mut deliveries = 0;
+    for person in people.iter().chain([&alice]) {
+        person.until_seq((PEOPLE + MESSAGES) as u64).await;
+        deliveries += messages(person);
+        assert_eq!(person.look().closed, None, "{}", person.name);
+    }
+    assert_eq!(deliveries, PEOPLE * MESSAGES);
+    assert_eq!(server.metric(EVICTIONS, &[]).await, 0.0);
+    eventually("the room shows everybody", async || {
+        let count = room.show().await["live"]["participantCount"].clone();
+        (count == PEOPLE).then_some(())
+    })
+    .await;
+}
