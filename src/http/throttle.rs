@@ -13,14 +13,14 @@ use governor::{
     clock::{Clock, DefaultClock},
 };
 
-/// Addresses that are counted one by one; all further ones share one bucket until room is made.
+/// Addresses that are counted one by one. While there are more, all share one bucket, until full buckets are forgotten.
 const ADDRESSES_MAX: usize = 10_000;
 /// Time between two attempts to make room: each walks over all buckets.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// Bits of an IPv6 address that one customer of a provider usually owns are the rest of these.
+/// Bits of an IPv6 address that name the network; whoever has it owns the rest.
 const IPV6_NETWORK_BITS: u32 = 64;
 
-/// Buckets by key. `None` is the bucket of all keys that found no room.
+/// Buckets by key. `None` is the one that all share while there is no room for more.
 pub struct Throttle<K: Hash + Eq + Clone> {
     /// The buckets.
     limiter: DefaultKeyedRateLimiter<Option<K>>,
