@@ -150,7 +150,6 @@ mod tests {
             "callboard_http_requests_total{class=\"4xx\",method=\"other\",route=\"unmatched\"} 1",
             "callboard_http_request_duration_seconds_count{method=\"GET\",route=\"/v1/rooms/{id}\"} 1",
             "callboard_room_restarts_total 0",
-            "callboard_mirror_up 0",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

@@ -23,8 +23,6 @@ pub struct Families {
     pub connections: IntGauge,
     /// Rooms that go on without durability.
     pub rooms_degraded: IntGauge,
-    /// 1 while the mirror answers.
-    pub mirror_up: IntGauge,
     /// 1 while SQL answers.
     pub store_up: IntGauge,
     /// Restarts of rooms after a panic.
@@ -79,7 +77,6 @@ impl Families {
                 "rooms_degraded",
                 "Live rooms of this node that go on without durability.",
             ),
-            mirror_up: gauge("mirror_up", "1 while the mirror answers, else 0."),
             store_up: gauge("store_up", "1 while the SQL database answers, else 0."),
             room_restarts_total: counter("room_restarts_total", "Rooms restarted after a panic."),
             sessions_recorded_total: counter(
@@ -150,7 +147,6 @@ impl Families {
             Box::new(self.participants.clone()),
             Box::new(self.connections.clone()),
             Box::new(self.rooms_degraded.clone()),
-            Box::new(self.mirror_up.clone()),
             Box::new(self.store_up.clone()),
             Box::new(self.room_restarts_total.clone()),
             Box::new(self.sessions_recorded_total.clone()),
