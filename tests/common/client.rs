@@ -323,8 +323,9 @@ impl Drop for TestClient {
 /// What two people both saw must be the same.
 #[track_caller]
 pub fn assert_same_events(one: &TestClient, other: &TestClient) {
-    // Copied, so that a client may be compared with itself.
-    let (one_events, other_events) = (one.look().events.clone(), other.look().events.clone());
+    // Copied one after the other, so that a client may be compared with itself.
+    let one_events = one.look().events.clone();
+    let other_events = other.look().events.clone();
     for (seq, event) in &one_events {
         if let Some(same) = other_events.get(seq) {
             assert_eq!(event, same, "{} and {}", one.name, other.name);
