@@ -282,7 +282,7 @@ async fn api_keys_are_kept_and_revoked_once(world: World) {
     };
     for tenant in [None, Some(DEFAULT_TENANT)] {
         let listed = store.api_keys(tenant, page).await.unwrap();
-        assert_eq!(listed.items, [revoked.clone()]);
+        assert_eq!(listed.items, vec![revoked.clone()]);
     }
     let other = world.tenant().await;
     assert_eq!(store.api_keys(Some(other), page).await.unwrap().items, []);
