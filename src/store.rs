@@ -29,6 +29,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl, pooled_connection::deadpool::
 use uuid::Uuid;
 
 pub use api_keys::{ApiKey, Scope};
+pub use bans::BANS_MAX;
 pub use fault::StoreFault;
 pub use page::{PAGE_MAX, Page, Paged};
 pub use record::{OpenSession, RECORD_BATCH};

@@ -1,13 +1,19 @@
 //! The store on both databases: each scenario runs on a fresh PostgreSQL database and on a fresh SQLite file.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[path = "store/faults.rs"]
 mod faults;
+#[path = "store/history.rs"]
+mod history;
 #[path = "common/postgres.rs"]
 mod postgres;
 #[path = "store/recording.rs"]
 mod recording;
 #[path = "store/resources.rs"]
 mod resources;
+#[path = "store/rooms.rs"]
+mod rooms;
 #[path = "store/schema.rs"]
 mod schema;
 
@@ -19,7 +25,9 @@ use callboard::{
         record::{Attendance, ClosedSession, EndReason, LeaveReason, Role},
         settings::Settings,
     },
-    store::{Created, DEFAULT_TENANT, Room, RoomStatus, Store, StoreOptions, Tenant, User},
+    store::{
+        Created, DEFAULT_TENANT, Room, RoomStatus, Session, Store, StoreOptions, Tenant, User,
+    },
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -110,6 +118,11 @@ impl World {
         let created = self.store.create_room(room.clone()).await.unwrap();
         assert_eq!(created, Created::New(room.clone()));
         room
+    }
+
+    async fn session(&self, id: SessionId) -> Session {
+        let found = self.store.session(DEFAULT_TENANT, id).await.unwrap();
+        found.unwrap().0
     }
 
     async fn status(&self, id: RoomId) -> RoomStatus {

@@ -9,6 +9,9 @@ use diesel_async::RunQueryDsl;
 use super::{Store, StoreFault, pool::on_connection, schema::bans};
 use crate::ids::{RoomId, Timestamp, UserId};
 
+/// Most bans of one room that are read.
+pub const BANS_MAX: usize = 10_000;
+
 impl Store {
     /// Bans a user from a room. An earlier ban stays as it is; a room without a row is skipped.
     ///
@@ -52,15 +55,17 @@ impl Store {
         })
     }
 
-    /// Everybody who is banned from a room, oldest first.
+    /// Who is banned from a room, oldest first, at most [`BANS_MAX`].
     ///
     /// # Errors
     /// When the database does not do its part.
     pub async fn bans(&self, room: RoomId) -> Result<Vec<(UserId, Timestamp)>, StoreFault> {
+        let limit = i64::try_from(BANS_MAX).expect("a small bound");
         on_connection!(self, |conn, _is_repeat| {
             bans::table
                 .filter(bans::room_id.eq(room))
                 .order((bans::created_at.asc(), bans::user_id.asc()))
+                .limit(limit)
                 .select((bans::user_id, bans::created_at))
                 .load(conn)
                 .await

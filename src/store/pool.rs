@@ -12,7 +12,7 @@ use tokio::time::{Instant, error::Elapsed, timeout_at};
 
 use super::{StoreFault, connect, sqlite::SqliteConn};
 
-/// The pool's own deadpool manager of a connection type.
+/// What diesel-async's managers fail with.
 type PoolError = pooled_connection::PoolError;
 
 /// A connection out of the pool. Only [`Lease::give_back`] returns it: a call that is dropped or fails half-way must not

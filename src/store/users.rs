@@ -198,7 +198,7 @@ impl Store {
         id: UserId,
         expected: Option<&User>,
     ) -> Result<DeleteUser, StoreFault> {
-        let deleting = in_transaction!(
+        in_transaction!(
             self,
             |conn, is_repeat| {
                 let current: Option<User> = users::table
@@ -247,8 +247,7 @@ impl Store {
             },
             // A room of this user was created between the count and the delete.
             foreign_key => DeleteUser::OwnsRooms
-        );
-        deleting
+        )
     }
 }
 

@@ -2,14 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use callboard::store::{DEFAULT_TENANT, Store, StoreFault, StoreOptions};
+use callboard::store::{DEFAULT_TENANT, DeleteUser, Store, StoreFault, StoreOptions, UserPatch};
 use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
 use futures_util::{FutureExt, future::join_all};
 use tempfile::TempDir;
 
-use crate::{World, at, on_both, postgres::Postgres, server, session_id};
+use crate::{World, at, closed, on_both, postgres::Postgres, server, session_id};
 
-on_both!(dropped_calls_leave_no_lock_behind);
+on_both!(
+    dropped_calls_leave_no_lock_behind,
+    calls_run_as_tasks_on_any_thread,
+);
 
 const SHORT: Duration = Duration::from_secs(2);
 
@@ -47,6 +50,29 @@ async fn dropped_calls_leave_no_lock_behind(world: World) {
             .await
             .unwrap();
     }
+}
+
+async fn calls_run_as_tasks_on_any_thread(world: World) {
+    let room = world.room().await;
+    let task = tokio::spawn(async move {
+        let store = &world.store;
+        let (tenant, host) = (room.tenant_id, room.host_user_id);
+        store
+            .record_sessions(&[closed(room.id, session_id())])
+            .await?;
+        store.touch_sessions(&[session_id()], at(1)).await?;
+        store
+            .set_recording_url(tenant, session_id(), None, None)
+            .await?;
+        store
+            .update_room_settings(tenant, room.id, room.settings, None)
+            .await?;
+        store
+            .update_user(tenant, host, UserPatch::default(), None)
+            .await?;
+        store.delete_user(tenant, host, None).await
+    });
+    assert_eq!(task.await.unwrap(), Ok(DeleteUser::OwnsRooms));
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
 //! Sessions are recorded exactly once with their true times, in whatever order and however often the pieces arrive.
 
 use callboard::{
-    ids::{RoomId, SessionId, UserId},
+    ids::{RoomId, UserId},
     room::record::{BanRecord, EndReason},
-    store::{DEFAULT_TENANT, Page, RECORD_BATCH, RoomStatus, Session, Update},
+    store::{DEFAULT_TENANT, Page, RECORD_BATCH, RoomStatus, Session},
 };
 use uuid::Uuid;
 
@@ -22,21 +22,7 @@ on_both!(
     truth_replaces_lost_and_not_the_other_way_round,
     differing_clocks_and_nul_do_not_make_a_session_unrecordable,
     large_sessions_and_long_lists_are_recorded,
-    sessions_of_a_deleted_room_stay_readable,
-    sessions_are_paged_newest_first,
-    recording_url_is_set_from_what_was_expected,
 );
-
-impl World {
-    async fn session(&self, id: SessionId) -> Session {
-        self.store
-            .session(DEFAULT_TENANT, id)
-            .await
-            .unwrap()
-            .unwrap()
-            .0
-    }
-}
 
 async fn session_that_was_never_opened_is_recorded_whole(world: World) {
     let room = world.room().await.id;
@@ -322,127 +308,4 @@ async fn large_sessions_and_long_lists_are_recorded(world: World) {
         .unwrap()
         .unwrap();
     assert_eq!(page.items.len(), list.len());
-}
-
-async fn sessions_of_a_deleted_room_stay_readable(world: World) {
-    let room = world.room().await.id;
-    let session = closed(room, session_id());
-    let store = &world.store;
-    store
-        .open_session(session.session_id, room, session.start_time)
-        .await
-        .unwrap();
-    assert!(
-        store
-            .delete_room(DEFAULT_TENANT, room, at(1))
-            .await
-            .unwrap()
-    );
-    store
-        .record_sessions(std::slice::from_ref(&session))
-        .await
-        .unwrap();
-    let page = store
-        .sessions(DEFAULT_TENANT, room, Page::first(5))
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(page.items.len(), 1);
-    let (_, attendances) = store
-        .session(DEFAULT_TENANT, session.session_id)
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(attendances.len(), 1);
-    assert_eq!(
-        store.recordings(DEFAULT_TENANT, room).await.unwrap(),
-        Some(vec![])
-    );
-}
-
-async fn sessions_are_paged_newest_first(world: World) {
-    let room = world.room().await.id;
-    let store = &world.store;
-    let mut wanted = Vec::new();
-    for start in [10, 20, 20, 20, 30] {
-        let mut session = closed(room, session_id());
-        session.start_time = at(start);
-        wanted.push((session.start_time, session.session_id));
-        store.record_sessions(&[session]).await.unwrap();
-    }
-    wanted.sort();
-    wanted.reverse();
-    let mut seen = Vec::new();
-    let mut after = None;
-    loop {
-        let page = Page { after, limit: 2 };
-        let page = store
-            .sessions(DEFAULT_TENANT, room, page)
-            .await
-            .unwrap()
-            .unwrap();
-        seen.extend(
-            page.items
-                .iter()
-                .map(|session| (session.start_time, session.id)),
-        );
-        after = page.next;
-        if after.is_none() {
-            break;
-        }
-    }
-    assert_eq!(seen, wanted);
-}
-
-async fn recording_url_is_set_from_what_was_expected(world: World) {
-    let room = world.room().await.id;
-    let session = closed(room, session_id());
-    let store = &world.store;
-    store
-        .open_session(session.session_id, room, session.start_time)
-        .await
-        .unwrap();
-    let open = world.session(session.session_id).await;
-    // What moves by itself is no change; the end of the session is one.
-    store
-        .touch_sessions(&[session.session_id], at(61_000))
-        .await
-        .unwrap();
-    let set = |url: Option<&str>, expected| {
-        store.set_recording_url(
-            DEFAULT_TENANT,
-            session.session_id,
-            url.map(str::to_owned),
-            expected,
-        )
-    };
-    let url = Some("https://media.example/1");
-    assert!(matches!(
-        set(url, Some(&open)).await.unwrap(),
-        Update::Done(_)
-    ));
-    assert_eq!(set(None, Some(&open)).await.unwrap(), Update::Stale);
-    store
-        .record_sessions(std::slice::from_ref(&session))
-        .await
-        .unwrap();
-    let row = world.session(session.session_id).await;
-    assert_eq!(
-        row.recording_url.as_deref(),
-        url,
-        "closing keeps the recording"
-    );
-    assert_eq!(
-        store.recordings(DEFAULT_TENANT, room).await.unwrap(),
-        Some(vec![row.clone()])
-    );
-    let bare = Session {
-        recording_url: None,
-        ..row.clone()
-    };
-    assert_eq!(set(None, Some(&row)).await.unwrap(), Update::Done(bare));
-    assert_eq!(
-        store.recordings(DEFAULT_TENANT, room).await.unwrap(),
-        Some(vec![])
-    );
 }
