@@ -159,10 +159,12 @@ impl Rooms {
     /// What the command means for what is remembered of the room outside its actor.
     fn note(&self, room_id: RoomId, command: &AdminCommand) {
         match command {
-            AdminCommand::ChangeSettings(_) | AdminCommand::End(_) | AdminCommand::Remove { ban: true, .. } => {
+            AdminCommand::ChangeSettings(_)
+            | AdminCommand::End(_)
+            | AdminCommand::Remove { ban: true, .. } => {
                 self.node.forget_basis(room_id);
             }
-            
+
             AdminCommand::LiftBan { user_id } => {
                 self.node.forget_basis(room_id);
                 self.node.recorder.forget_ban(room_id, *user_id);

@@ -14,13 +14,14 @@ use tokio::{
     sync::Notify,
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     actor::{Clock, Directory},
     ids::{RoomId, SessionId, Timestamp, UserId},
     metrics::Metrics,
     mirror::{MirrorFault, RoomMirror},
+    room::record::ClosedSession,
     store::{PAGE_MAX, Store, StoreFault},
 };
 
@@ -184,13 +185,9 @@ impl Recorder {
         self.lock().is_outbox_due = false;
         loop {
             let sessions = parts.mirror.outbox(OUTBOX_BATCH).await?;
-            parts.store.record_sessions(&sessions).await?;
-            for session in &sessions {
-                parts.mirror.recorded(session.room_id, session.session_id).await?;
-                parts.metrics.sessions_recorded_total.inc();
-                info!(room = %session.room_id, session = %session.session_id, "session recorded");
-            }
-            if sessions.len() < OUTBOX_BATCH {
+            let recorded = parts.record(&sessions).await?;
+            // Sessions that SQL refuses for good stay in the outbox; they must not keep this loop busy.
+            if sessions.len() < OUTBOX_BATCH || recorded == 0 {
                 return Ok(());
             }
         }
@@ -232,9 +229,53 @@ impl RecorderParts {
 
     async fn write(&self, note: Note) -> Result<(), StoreFault> {
         match note {
-            Note::Open(room_id, session_id, start) => self.store.open_session(session_id, room_id, start).await,
+            Note::Open(room_id, session_id, start) => {
+                self.store.open_session(session_id, room_id, start).await
+            }
             Note::Ban(room_id, user_id, at) => self.store.add_ban(room_id, user_id, at).await,
         }
+    }
+
+    /// Brings finished sessions into SQL and out of the outbox; answers how many. One that SQL refuses for good keeps only
+    /// itself from being recorded.
+    async fn record(&self, sessions: &[ClosedSession]) -> Result<usize, Failure> {
+        match self.store.record_sessions(sessions).await {
+            Ok(()) => {
+                for session in sessions {
+                    self.recorded(session).await?;
+                }
+                return Ok(sessions.len());
+            }
+            Err(fault) if fault.is_unavailable() => return Err(fault.into()),
+            Err(fault) => warn!(%fault, "SQL refuses finished sessions: trying them one by one"),
+        }
+        let mut recorded = 0;
+        for session in sessions {
+            match self
+                .store
+                .record_sessions(std::slice::from_ref(session))
+                .await
+            {
+                Ok(()) => {
+                    self.recorded(session).await?;
+                    recorded += 1;
+                }
+                Err(fault) if fault.is_unavailable() => return Err(fault.into()),
+                Err(fault) => {
+                    error!(room = %session.room_id, session = %session.session_id, %fault, "a session cannot be recorded")
+                }
+            }
+        }
+        Ok(recorded)
+    }
+
+    async fn recorded(&self, session: &ClosedSession) -> Result<(), MirrorFault> {
+        self.mirror
+            .recorded(session.room_id, session.session_id)
+            .await?;
+        self.metrics.sessions_recorded_total.inc();
+        info!(room = %session.room_id, session = %session.session_id, "session recorded");
+        Ok(())
     }
 
     /// Says which sessions are alive, so that one which is lost ends when it was last seen.
@@ -260,7 +301,11 @@ impl RecorderParts {
         loop {
             let page = self.store.open_sessions(after, PAGE_MAX).await?;
             for session in &page {
-                let is_young = self.clock.now().ms_since(session.last_seen_at.max(session.start_time)) < LOST_AFTER_MS;
+                let is_young = self
+                    .clock
+                    .now()
+                    .ms_since(session.last_seen_at.max(session.start_time))
+                    < LOST_AFTER_MS;
                 if !is_young && self.mirror.ownership(session.room_id).await?.is_none() {
                     closed += usize::from(self.store.close_lost(session.session_id).await?);
                 }

@@ -52,7 +52,11 @@ pub struct ServeOptions {
 /// # Errors
 /// When the node cannot start: a listener, a database or Redis is not to be had, or the schema is older and may not be
 /// migrated.
-pub async fn run(mut config: Config, secrets: Secrets, options: ServeOptions) -> anyhow::Result<()> {
+pub async fn run(
+    mut config: Config,
+    secrets: Secrets,
+    options: ServeOptions,
+) -> anyhow::Result<()> {
     let listener = listen(config.listen)?;
     config.listening_on(listener.local_addr()?);
     let admin_listener = config.admin_listen.map(listen).transpose()?;
@@ -61,7 +65,10 @@ pub async fn run(mut config: Config, secrets: Secrets, options: ServeOptions) ->
         .thread_name("io")
         .enable_all()
         .build()?;
-    let store = io.handle().spawn(open_store(store_options(&config), options)).await??;
+    let store = io
+        .handle()
+        .spawn(open_store(store_options(&config), options))
+        .await??;
     let parts = Parts::open(&config, io.handle(), store).await?;
     let node = parts.node(&config);
     let rooms = Rooms::start(Arc::clone(&node), arbiters(config.room.arbiters));
@@ -90,7 +97,9 @@ pub async fn run(mut config: Config, secrets: Secrets, options: ServeOptions) ->
         }),
     }));
     let server = serve(&config, listener, state.clone(), gate)?;
-    let admin = admin_listener.map(|listener| serve_admin(listener, state)).transpose()?;
+    let admin = admin_listener
+        .map(|listener| serve_admin(listener, state))
+        .transpose()?;
     info!(
         node = %node.node_id,
         version = env!("CARGO_PKG_VERSION"),
@@ -118,13 +127,21 @@ fn store_options(config: &Config) -> StoreOptions {
 /// The store with a schema that this release knows.
 async fn open_store(store_options: StoreOptions, options: ServeOptions) -> anyhow::Result<Store> {
     if options.migrate {
-        for name in Store::migrate(&store_options).await.context("cannot migrate the database")? {
+        for name in Store::migrate(&store_options)
+            .await
+            .context("cannot migrate the database")?
+        {
             info!(name, "migration done");
         }
     } else {
-        let pending = Store::pending_migrations(&store_options).await.context("cannot read the database's schema")?;
+        let pending = Store::pending_migrations(&store_options)
+            .await
+            .context("cannot read the database's schema")?;
         if !pending.is_empty() {
-            bail!("the database lacks {} migrations: run `callboard migrate`", pending.len());
+            bail!(
+                "the database lacks {} migrations: run `callboard migrate`",
+                pending.len()
+            );
         }
     }
     Ok(Store::open(&store_options).await?)
@@ -140,7 +157,13 @@ fn arbiters(configured: usize) -> Vec<Arbiter> {
 }
 
 /// Everything that runs beside the actors, on the I/O runtime.
-fn start_tasks(config: &Config, parts: &Parts, node: &Arc<crate::actor::Node>, rooms: &Rooms, health: &Arc<Health>) {
+fn start_tasks(
+    config: &Config,
+    parts: &Parts,
+    node: &Arc<crate::actor::Node>,
+    rooms: &Rooms,
+    health: &Arc<Health>,
+) {
     let io = &node.io;
     io.spawn(Arc::clone(&node.directory).tick(node.clock));
     io.spawn(node.recorder.clone().run(RecorderParts {
@@ -181,7 +204,9 @@ fn start_tasks(config: &Config, parts: &Parts, node: &Arc<crate::actor::Node>, r
 async fn adopt(node: Arc<crate::actor::Node>, rooms: Rooms, health: Arc<Health>) {
     loop {
         match cluster::take_over_orphans(&node.mirror, &node.peers, &rooms, node.node_id).await {
-            Ok(true) if matches!(node.peers, cluster::Peers::None) => return health.enter(Phase::Ready),
+            Ok(true) if matches!(node.peers, cluster::Peers::None) => {
+                return health.enter(Phase::Ready);
+            }
             Ok(_) => health.enter(Phase::Ready),
             Err(fault) => warn!(%fault, "cannot look for rooms of former processes"),
         }
@@ -207,7 +232,10 @@ fn serve(
         0 => server,
         workers => server.workers(workers),
     };
-    let server = server.max_connections(config.limits.connections_max).listen(listener)?.run();
+    let server = server
+        .max_connections(config.limits.connections_max)
+        .listen(listener)?
+        .run();
     let handle = server.handle();
     actix_web::rt::spawn(server);
     Ok(handle)
@@ -215,12 +243,14 @@ fn serve(
 
 /// The listener of operators: health and metrics without a key.
 fn serve_admin(listener: TcpListener, state: web::Data<AppState>) -> anyhow::Result<ServerHandle> {
-    let server = HttpServer::new(move || App::new().configure(|app| http::configure_admin(app, state.clone())))
-        .workers(1)
-        .disable_signals()
-        .shutdown_timeout(REQUESTS_PATIENCE_SECS)
-        .listen(listener)?
-        .run();
+    let server = HttpServer::new(move || {
+        App::new().configure(|app| http::configure_admin(app, state.clone()))
+    })
+    .workers(1)
+    .disable_signals()
+    .shutdown_timeout(REQUESTS_PATIENCE_SECS)
+    .listen(listener)?
+    .run();
     let handle = server.handle();
     actix_web::rt::spawn(server);
     Ok(handle)

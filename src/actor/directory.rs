@@ -15,6 +15,7 @@ use super::room::{RoomActor, Tick};
 use crate::{
     actor::clock::Clock,
     ids::{RoomId, SessionId, Timestamp},
+    metrics::Metrics,
 };
 
 /// How exactly rooms are woken.
@@ -32,23 +33,24 @@ pub struct Entry {
     wake_at: AtomicI64,
     /// Seats taken.
     participants: AtomicUsize,
-    /// Open connections.
-    connections: AtomicUsize,
     /// The mirror does not take its changes.
     is_degraded: AtomicBool,
     /// The session, once one began.
     session: RwLock<Option<SessionId>>,
+    /// Gauges to be kept true.
+    metrics: Metrics,
 }
 
 impl Entry {
     /// A room that just started.
     #[must_use]
-    pub fn new(address: Addr<RoomActor>) -> Self {
+    pub fn new(address: Addr<RoomActor>, metrics: Metrics) -> Self {
+        metrics.rooms.inc();
         Self {
+            metrics,
             address,
             wake_at: AtomicI64::new(NEVER),
             participants: AtomicUsize::new(0),
-            connections: AtomicUsize::new(0),
             is_degraded: AtomicBool::new(false),
             session: RwLock::new(None),
         }
@@ -61,10 +63,15 @@ impl Entry {
     }
 
     /// Shows the room's figures.
-    pub fn show(&self, participants: usize, connections: usize, is_degraded: bool) {
-        self.participants.store(participants, Ordering::Relaxed);
-        self.connections.store(connections, Ordering::Relaxed);
-        self.is_degraded.store(is_degraded, Ordering::Relaxed);
+    pub fn show(&self, participants: usize, is_degraded: bool) {
+        let before = self.participants.swap(participants, Ordering::Relaxed);
+        self.metrics
+            .participants
+            .add(gauge(participants) - gauge(before));
+        let was_degraded = self.is_degraded.swap(is_degraded, Ordering::Relaxed);
+        self.metrics
+            .rooms_degraded
+            .add(i64::from(is_degraded) - i64::from(was_degraded));
     }
 
     /// Shows the session.
@@ -77,6 +84,17 @@ impl Entry {
     }
 }
 
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.show(0, false);
+        self.metrics.rooms.dec();
+    }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 /// Sums over the live rooms of this node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
@@ -84,8 +102,6 @@ pub struct Figures {
     pub rooms: usize,
     /// Rooms whose changes the mirror does not take.
     pub degraded_rooms: usize,
-    /// Seats taken.
-    pub participants: usize,
 }
 
 /// All live rooms of this node.
@@ -124,7 +140,6 @@ impl Directory {
         let mut figures = Figures::default();
         for entry in self.read().values() {
             figures.rooms += 1;
-            figures.participants += entry.participants.load(Ordering::Relaxed);
             figures.degraded_rooms += usize::from(entry.is_degraded.load(Ordering::Relaxed));
         }
         figures

@@ -34,7 +34,7 @@ use crate::{
     secrets::{
         SigningKey,
         api_key::{self, ApiKeyText},
-        token::{self, Claims},
+        token::{self, Claims, TokenError},
     },
     ws::Pace,
 };
@@ -201,12 +201,12 @@ impl Gate {
     }
 
     async fn enter_in_time(&self, attempt: JoinAttempt) -> Result<Addr<RoomActor>, Refusal> {
-        let claims = self.verify(&attempt.token).await?;
+        let (claims, is_expired) = self.verify(&attempt.token).await?;
         if claims.room != attempt.room_id {
             return Err(Refusal::unauthorized("the token is for another room"));
         }
         let tenant_id = claims.tenant;
-        let join = self.join(&attempt, claims);
+        let join = self.join(&attempt, claims, is_expired);
         for _ in 0..TRIES_MAX {
             let find = FindRoom {
                 room_id: attempt.room_id,
@@ -254,13 +254,14 @@ impl Gate {
     }
 
     /// Fresh ids and what the token says.
-    fn join(&self, attempt: &JoinAttempt, claims: Claims) -> Join {
+    fn join(&self, attempt: &JoinAttempt, claims: Claims, is_expired: bool) -> Join {
         Join {
             connection_id: attempt.connection_id,
             id: attempt.id,
             user_id: claims.sub,
             display_name: claims.name,
             kind: claims.role,
+            is_expired,
             region: attempt.region.clone(),
             resume: attempt.resume.as_ref().map(|resume| Resume {
                 token: issued(resume.resume_token.clone()),
@@ -274,22 +275,32 @@ impl Gate {
         }
     }
 
-    /// What a join token says, if its signature and time are right: by the server's key, or by that of an API key of the
-    /// token's tenant.
-    async fn verify(&self, text: &str) -> Result<Claims, Refusal> {
-        let refused = |_| Refusal::unauthorized("the token is not valid");
+    /// What a join token says, if its signature is right: by the server's key, or by that of an API key of the token's tenant.
+    /// Whether its time is over matters to those who do not resume; the room decides that.
+    async fn verify(&self, text: &str) -> Result<(Claims, bool), Refusal> {
         let now = self.node.clock.now();
-        match token::peek_kid(text).map_err(refused)? {
-            None => token::verify_with_server_key(text, &self.signing, now).map_err(refused),
+        let (verified, tenant_id) = match token::peek_kid(text).map_err(not_valid)? {
+            None => (
+                token::verify_with_server_key(text, &self.signing, now),
+                None,
+            ),
             Some(id) => {
                 let (key, tenant_id) = self.api_key(id).await?;
-                let claims = token::verify_with_key_secret(text, &key, now).map_err(refused)?;
-                if claims.tenant != tenant_id {
-                    return Err(Refusal::unauthorized("the token is of another tenant"));
-                }
-                Ok(claims)
+                (
+                    token::verify_with_key_secret(text, &key, now),
+                    Some(tenant_id),
+                )
             }
+        };
+        let (claims, is_expired) = match verified {
+            Ok(claims) => (claims, false),
+            Err(TokenError::Expired(claims)) => (*claims, true),
+            Err(error @ TokenError::Invalid) => return Err(not_valid(error)),
+        };
+        if tenant_id.is_some_and(|tenant| tenant != claims.tenant) {
+            return Err(Refusal::unauthorized("the token is of another tenant"));
         }
+        Ok((claims, is_expired))
     }
 
     async fn api_key(&self, id: ApiKeyId) -> Result<(ApiKeyText, crate::ids::TenantId), Refusal> {
@@ -307,6 +318,10 @@ impl Gate {
         });
         opened.ok_or_else(|| Refusal::unauthorized("the token's key is unknown or revoked"))
     }
+}
+
+fn not_valid(_: TokenError) -> Refusal {
+    Refusal::unauthorized("the token is not valid")
 }
 
 /// A resume token with the hash that stands for it in the mirror.

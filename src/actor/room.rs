@@ -448,11 +448,7 @@ impl RoomActor {
             Some(self.next_durability_check(now)),
         ];
         entry.wake_at(wake_at.into_iter().flatten().min());
-        entry.show(
-            self.room.participant_count(),
-            self.links.len(),
-            self.durability.is_degraded(),
-        );
+        entry.show(self.room.participant_count(), self.durability.is_degraded());
         entry.show_session(self.room.session().map(|session| session.session_id));
     }
 
@@ -590,7 +586,7 @@ impl Actor for RoomActor {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(MAILBOX);
-        let entry = Arc::new(Entry::new(context.address()));
+        let entry = Arc::new(Entry::new(context.address(), self.node.metrics.clone()));
         self.node
             .directory
             .insert(self.room.room_id(), Arc::clone(&entry));

@@ -89,6 +89,19 @@ impl FromRequest for Patch {
     }
 }
 
+/// A JSON Merge Patch of something that is not a resource of its own: it names what is to change.
+pub struct Change<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest for Change<T> {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let patch = Patch::from_request(request, payload);
+        Box::pin(async move { shape(patch.await?.0).map(Self) })
+    }
+}
+
 impl Patch {
     /// `target` with the patch applied.
     ///

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{
     auth::{Caller, with_key},
-    extract::{Body, Query, path_id},
+    extract::{Change, Query, path_id},
     live,
     paging::{PageOf, PageQuery},
     problem::Problem,
@@ -83,7 +83,7 @@ async fn change(
     state: Data<AppState>,
     caller: Caller,
     request: HttpRequest,
-    Body(change): Body<ParticipantChange>,
+    Change(change): Change<ParticipantChange>,
 ) -> Result<Json<ParticipantView>, Problem> {
     let (room, user) = (path_id(&request, "roomId")?, path_id(&request, "userId")?);
     let mute = match change.is_muted {

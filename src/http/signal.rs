@@ -26,7 +26,10 @@ use crate::{
 #[must_use]
 pub fn route(gate: Arc<Gate>) -> Route {
     web::get().to(
-        move |request: HttpRequest, payload: web::Payload, path: web::Path<String>, state: web::Data<AppState>| {
+        move |request: HttpRequest,
+              payload: web::Payload,
+              path: web::Path<String>,
+              state: web::Data<AppState>| {
             let gate = Arc::clone(&gate);
             async move { upgrade(&request, payload, &path, &state, gate) }
         },
@@ -79,6 +82,7 @@ fn speaks_our_protocol(headers: &HeaderMap) -> bool {
     let mut offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL).peekable();
     offered.peek().is_none()
         || offered.any(|line| {
-            line.to_str().is_ok_and(|line| line.split(',').any(|name| name.trim() == SUB_PROTOCOL))
+            line.to_str()
+                .is_ok_and(|line| line.split(',').any(|name| name.trim() == SUB_PROTOCOL))
         })
 }

@@ -30,6 +30,8 @@ pub struct Join {
     pub display_name: String,
     /// From the token.
     pub kind: Kind,
+    /// The token's time is over: good for a resume only.
+    pub is_expired: bool,
     /// The joiner's region, if named.
     pub region: Option<String>,
     /// The resume part.

@@ -297,6 +297,11 @@ impl Room {
             if connections.contains(&seat.record.connection_id) {
                 seat.presence = Presence::Connected;
                 seat.record.lost_at = None;
+                // What they have seen was compared with this state: it is of this history.
+                for token in &mut seat.record.resume_token_hashes {
+                    token.epoch = self.epoch;
+                }
+                self.journal.participant(*user_id);
                 self.places
                     .insert(seat.record.connection_id, Place::Seat(*user_id));
             }

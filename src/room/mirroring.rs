@@ -63,12 +63,26 @@ impl Room {
             rules,
         };
         room.clamp_deadlines(now);
-        room.begin_epoch(epoch);
+        room.note_epoch(epoch);
         room
     }
 
-    /// The same owner goes on under a new epoch.
+    /// The same owner goes on under a new epoch. Whoever holds a token of its former epoch has seen nothing but its events, so
+    /// those tokens count as issued in the new one.
     pub fn begin_epoch(&mut self, epoch: Epoch) {
+        let former = self.epoch;
+        for (user_id, seat) in &mut self.seats {
+            for token in &mut seat.record.resume_token_hashes {
+                if token.epoch == former {
+                    token.epoch = epoch;
+                }
+            }
+            self.journal.participant(*user_id);
+        }
+        self.note_epoch(epoch);
+    }
+
+    fn note_epoch(&mut self, epoch: Epoch) {
         self.epoch = epoch;
         let starts = &mut self.head.epoch_starts;
         starts.push(EpochStart {

@@ -54,6 +54,15 @@ impl Room {
                 Standing::Unknown => {}
             }
         }
+        if join.is_expired {
+            let rejection = Rejection::new(Code::Unauthorized, "the token has expired");
+            return self.turn_away(
+                join.connection_id,
+                join.id,
+                rejection,
+                GoodbyeReason::Unauthorized,
+            );
+        }
         match self.admission(&join) {
             Ok(Entry::Seat) => self.admit(now, join),
             Ok(Entry::Lobby) => self.wait(now, join),

@@ -48,14 +48,14 @@ pub struct Claims {
 }
 
 /// Why a token is refused. Both are `unauthorized` on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TokenError {
     /// Not a token, not signed by this key, or with claims that are not allowed.
     #[error("the token is not valid")]
     Invalid,
-    /// Its time is over.
+    /// Its time is over; all else is right. What it says still serves a resume.
     #[error("the token has expired")]
-    Expired,
+    Expired(Box<Claims>),
 }
 
 /// A token signed by the server's key. The caller keeps to the bounds of the claims.
@@ -138,18 +138,17 @@ fn verify(token: &str, secret: &[u8], now: Timestamp) -> Result<Claims, TokenErr
         .claims;
     let now_secs = u64::try_from(now.0 / 1000).unwrap_or(0);
     let SignedClaims { claims, nbf } = signed;
-    if claims.exp <= now_secs {
-        return Err(TokenError::Expired);
-    }
     let latest = now_secs + CLOCK_SKEW_SECS_MAX;
     let is_allowed = claims.exp <= latest + TOKEN_LIFETIME_SECS_MAX
         && nbf.is_none_or(|start| start <= latest)
         && claims.name.chars().count() <= NAME_CHARS_MAX
         && claims.jti.len() <= TOKEN_ID_BYTES_MAX;
-    if is_allowed {
-        Ok(claims)
-    } else {
+    if !is_allowed {
         Err(TokenError::Invalid)
+    } else if claims.exp <= now_secs {
+        Err(TokenError::Expired(Box::new(claims)))
+    } else {
+        Ok(claims)
     }
 }
 

@@ -85,8 +85,14 @@ impl Health {
         let is_mirror_up = self.node.writer.health().is_up;
         let components = BTreeMap::from([
             ("mirror", component(is_mirror_up, "does not answer")),
-            ("store", component(self.is_store_up.load(Ordering::Relaxed), "does not answer")),
-            ("rooms", component(degraded_rooms == 0, "some rooms go on without the mirror")),
+            (
+                "store",
+                component(self.is_store_up.load(Ordering::Relaxed), "does not answer"),
+            ),
+            (
+                "rooms",
+                component(degraded_rooms == 0, "some rooms go on without the mirror"),
+            ),
         ]);
         let is_whole = components.values().all(|component| component.is_up);
         let status = match self.phase() {
@@ -105,11 +111,10 @@ impl Health {
         loop {
             interval.tick().await;
             self.look_at_store().await;
-            let (figures, metrics) = (self.rooms.figures(), &self.node.metrics);
-            metrics.rooms.set(gauge(figures.rooms));
-            metrics.participants.set(gauge(figures.participants));
-            metrics.rooms_degraded.set(gauge(figures.degraded_rooms));
-            metrics.store_up.set(i64::from(self.is_store_up.load(Ordering::Relaxed)));
+            let metrics = &self.node.metrics;
+            metrics
+                .store_up
+                .set(i64::from(self.is_store_up.load(Ordering::Relaxed)));
         }
     }
 
@@ -129,8 +134,4 @@ fn component(is_up: bool, problem: &str) -> ComponentState {
         is_up,
         note: (!is_up).then(|| problem.to_owned()),
     }
-}
-
-fn gauge(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

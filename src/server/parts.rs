@@ -62,7 +62,12 @@ impl Parts {
             metrics.register(collector);
         }
         let mirror = io.spawn(open_mirror(config.clone())).await??;
-        let writer = MirrorWriter::start(Arc::clone(&mirror), WriterLimits::default(), io, mirror_metrics);
+        let writer = MirrorWriter::start(
+            Arc::clone(&mirror),
+            WriterLimits::default(),
+            io,
+            mirror_metrics,
+        );
         let database_id = {
             let store = store.clone();
             io.spawn(async move { store.database_id().await }).await??
@@ -82,7 +87,11 @@ impl Parts {
     pub fn node(&self, config: &Config) -> Arc<Node> {
         let peers = match config.redis {
             Some(_) => {
-                let watch = Watch::new(Arc::clone(&self.mirror), config.advertise.clone(), config.cluster.expiry);
+                let watch = Watch::new(
+                    Arc::clone(&self.mirror),
+                    config.advertise.clone(),
+                    config.cluster.expiry,
+                );
                 Peers::Shared(Arc::new(watch))
             }
             None => Peers::None,
@@ -111,7 +120,8 @@ async fn open_mirror(config: Config) -> anyhow::Result<Arc<dyn RoomMirror>> {
             SqliteSynchronous::Normal => SqliteSync::Normal,
             SqliteSynchronous::Full => SqliteSync::Full,
         };
-        let mirror = SqliteMirror::open(config.data.join(MIRROR_FILE), sync).context("cannot open the mirror")?;
+        let mirror = SqliteMirror::open(config.data.join(MIRROR_FILE), sync)
+            .context("cannot open the mirror")?;
         return Ok(Arc::new(mirror));
     };
     let options = RedisOptions {
@@ -121,7 +131,11 @@ async fn open_mirror(config: Config) -> anyhow::Result<Arc<dyn RoomMirror>> {
         ..RedisOptions::new(url.expose())
     };
     let mirror = (|| RedisMirror::connect(&options))
-        .retry(ConstantBuilder::default().with_delay(Duration::from_secs(1)).with_max_times(CONNECT_TRIES))
+        .retry(
+            ConstantBuilder::default()
+                .with_delay(Duration::from_secs(1))
+                .with_max_times(CONNECT_TRIES),
+        )
         .when(|error| matches!(error, ConnectError::Fault(_)))
         .notify(|error, _| warn!(%error, "Redis does not answer: trying again"))
         .await
@@ -133,10 +147,13 @@ async fn open_mirror(config: Config) -> anyhow::Result<Arc<dyn RoomMirror>> {
 pub fn rules(config: &Config) -> Rules {
     let mut media_servers: BTreeMap<String, Vec<MediaServer>> = BTreeMap::new();
     for server in &config.sfu {
-        media_servers.entry(server.region.clone()).or_default().push(MediaServer {
-            ip: server.ip.to_string(),
-            port: server.port,
-        });
+        media_servers
+            .entry(server.region.clone())
+            .or_default()
+            .push(MediaServer {
+                ip: server.ip.to_string(),
+                port: server.port,
+            });
     }
     Rules {
         reconnect_grace_ms: ms(config.room.reconnect_grace),

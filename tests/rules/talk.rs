@@ -166,15 +166,14 @@ async fn relays_wait_for_an_away_target_in_order(backend: Backend) {
     let (mut alice, mut bob) = room.alice_and_bob().await;
     go_away(&mut bob, &mut alice).await;
     for number in 0..10 {
-        let candidate =
-            json!({"type": "SendIceCandidate", "targetUserId": bob.user_id(), "candidate": number});
+        let candidate = json!({"type": "SendIceCandidate", "targetUserId": bob.user_id(), "candidate": number.to_string()});
         alice.command(candidate).await;
     }
     let resumed = bob.resume().await;
     assert_eq!(resumed["relaysLost"], false);
     for number in 0..10 {
         let received = bob.next_of("IceCandidate").await;
-        assert_eq!(received["candidate"], number);
+        assert_eq!(received["candidate"], number.to_string());
     }
 }
 
@@ -185,7 +184,8 @@ async fn too_many_held_relays_are_told_as_lost(backend: Backend) {
     go_away(&mut bob, &mut alice).await;
     let mut last = 0;
     for number in 0..=HELD_RELAYS_MAX {
-        let offer = json!({"type": "SendOffer", "targetUserId": bob.user_id(), "sdp": number});
+        let offer =
+            json!({"type": "SendOffer", "targetUserId": bob.user_id(), "sdp": number.to_string()});
         last = alice.post(offer).await;
     }
     alice.answer(last).await;

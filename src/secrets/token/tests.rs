@@ -55,7 +55,7 @@ fn minted_token_verifies_until_its_second_comes() {
     let over = Timestamp((claims().exp as i64) * 1000);
     assert_eq!(
         verify_with_server_key(&token, &signing(), over),
-        Err(TokenError::Expired)
+        Err(TokenError::Expired(Box::new(claims())))
     );
     let other = SigningKey::from_text(&"o".repeat(32)).unwrap();
     assert_eq!(
