@@ -289,15 +289,14 @@ impl Room {
         );
     }
 
-    /// Everybody, by join time.
+    /// Everybody, in the order in which they came.
     pub(super) fn participant_views(&self) -> Vec<ParticipantView> {
-        let mut views: Vec<ParticipantView> = self
-            .seats
-            .iter()
+        let mut seats: Vec<_> = self.seats.iter().collect();
+        seats.sort_by_key(|(_, seat)| (seat.record.joined_at, seat.record.stay_id));
+        seats
+            .into_iter()
             .map(|(user_id, seat)| ParticipantView::new(*user_id, &seat.record))
-            .collect();
-        views.sort_by_key(|view| (view.joined_at, view.user_id));
-        views
+            .collect()
     }
 }
 
