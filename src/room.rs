@@ -8,6 +8,7 @@
 //! so that changes which gather while a commit is under way merge by themselves.
 
 mod admin;
+mod admission;
 pub mod command;
 mod conduct;
 pub mod effect;
@@ -322,10 +323,6 @@ impl Room {
         assert!(
             self.head.session.is_some() != self.head.empty_at.is_some(),
             "a room without a session may run empty"
-        );
-        assert!(
-            self.waiting.len() <= self.rules.lobby_max,
-            "the lobby is bounded"
         );
         let connected = self
             .seats

@@ -3,6 +3,7 @@
 use super::{
     Room,
     command::AdminCommand,
+    conduct::Farewell,
     effect::{Effect, Ticket},
     event::Event,
     record::{EndReason, Role},
@@ -13,6 +14,9 @@ use crate::ids::{Timestamp, UserId};
 
 impl Room {
     pub(super) fn admin(&mut self, now: Timestamp, ticket: Ticket, command: AdminCommand) {
+        if let AdminCommand::End(reason) = command {
+            return self.end_by_admin(now, ticket, reason);
+        }
         let result = if self.is_closed() {
             Err(Rejection::new(Code::Unavailable, "the room is closing"))
         } else {
@@ -37,10 +41,15 @@ impl Room {
                 role,
             } => self.change_participant(user_id, mute, role),
             AdminCommand::Remove { user_id, ban } => {
-                self.remove(now, user_id, ban, None)?;
+                match self.remove(now, user_id, ban, None)? {
+                    Farewell::Dismiss(connection_id, reason) => {
+                        self.disconnect(connection_id, reason);
+                    }
+                    Farewell::Stay | Farewell::End => {}
+                }
                 Ok(AdminReply::Done)
             }
-            AdminCommand::End(reason) => Ok(AdminReply::Ended(self.end_by_admin(now, reason))),
+            AdminCommand::End(_) => Err(Rejection::new(Code::Internal, "ends are handled before")),
             AdminCommand::SystemMessage(text) => {
                 if self.head.session.is_none() {
                     return Err(Rejection::new(
@@ -80,7 +89,7 @@ impl Room {
             session_id: self.head.session.map(|session| session.session_id),
             start_time: self.head.session.map(|session| session.start_time),
             participant_count: self.seats.len(),
-            lobby_count: self.waiting.len(),
+            lobby_count: self.lobby_views().len(),
             is_recording: self.head.is_recording,
             is_locked: self.head.is_locked,
             sfu_region: self.head.sfu_region.clone(),
@@ -111,13 +120,19 @@ impl Room {
             ))
     }
 
-    /// Whether a session ended. A deleted room closes in any case.
-    fn end_by_admin(&mut self, now: Timestamp, reason: EndReason) -> bool {
-        let has_session = self.head.session.is_some();
-        if has_session || reason == EndReason::Deleted {
-            self.close(now, reason);
+    /// Answers whether a session ended: event, answer, goodbyes. A deleted room closes in any case.
+    fn end_by_admin(&mut self, now: Timestamp, ticket: Ticket, reason: EndReason) {
+        let ends_session = !self.is_closed() && self.head.session.is_some();
+        if ends_session {
+            self.publish(&Event::RoomEnded { reason });
         }
-        has_session
+        self.effects.push(Effect::Reply {
+            ticket,
+            result: Ok(AdminReply::Ended(ends_session)),
+        });
+        if ends_session || (reason == EndReason::Deleted && !self.is_closed()) {
+            self.finish(now, reason);
+        }
     }
 
     fn change_settings(&mut self, now: Timestamp, settings: Settings) {

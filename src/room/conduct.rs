@@ -16,8 +16,8 @@ use crate::ids::{ConnectionId, Timestamp, UserId};
 pub(super) enum Farewell {
     /// Nothing.
     Stay,
-    /// The connection's own participant has left.
-    Leave,
+    /// Somebody's stay has ended, perhaps the author's own: their connection is told goodbye.
+    Dismiss(ConnectionId, GoodbyeReason),
     /// The meeting is over.
     End,
 }
@@ -64,7 +64,7 @@ impl Room {
                 self.send(connection_id, Notice::Ack { id, seq: self.seq });
                 match farewell {
                     Farewell::Stay => {}
-                    Farewell::Leave => self.disconnect(connection_id, GoodbyeReason::Left),
+                    Farewell::Dismiss(dismissed, reason) => self.disconnect(dismissed, reason),
                     Farewell::End => self.finish(now, EndReason::Ended),
                 }
             }
@@ -117,8 +117,10 @@ impl Room {
                 sent_at: now,
             }),
             Command::LeaveRoom => {
-                self.end_stay(now, user_id, LeaveReason::Left, None);
-                return Ok(Farewell::Leave);
+                let connection = self.end_stay(now, user_id, LeaveReason::Left, None);
+                return Ok(connection.map_or(Farewell::Stay, |connection_id| {
+                    Farewell::Dismiss(connection_id, GoodbyeReason::Left)
+                }));
             }
             Command::EndRoom => {
                 self.require_host(user_id)?;
@@ -134,7 +136,7 @@ impl Room {
             | Command::SetRole { .. }
             | Command::LockRoom { .. }
             | Command::StartRecording
-            | Command::StopRecording => self.control(now, user_id, command)?,
+            | Command::StopRecording => return self.control(now, user_id, command),
             Command::SendOffer { .. }
             | Command::SendAnswer { .. }
             | Command::SendIceCandidate { .. } => {

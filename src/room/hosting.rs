@@ -3,6 +3,7 @@
 use super::{
     Room,
     command::{Command, StateChange},
+    conduct::Farewell,
     effect::Effect,
     event::Event,
     goodbye::GoodbyeReason,
@@ -18,30 +19,32 @@ impl Room {
         now: Timestamp,
         by: UserId,
         command: Command,
-    ) -> Result<(), Rejection> {
+    ) -> Result<Farewell, Rejection> {
         self.require_host(by)?;
         match command {
-            Command::MuteParticipant { user_id } => self.mute(user_id, Some(by)),
-            Command::RemoveParticipant { user_id, ban } => self.remove(now, user_id, ban, Some(by)),
-            Command::AdmitParticipant { user_id } => self.admit_waiting(now, user_id),
+            Command::RemoveParticipant { user_id, ban } => {
+                return self.remove(now, user_id, ban, Some(by));
+            }
+            Command::MuteParticipant { user_id } => self.mute(user_id, Some(by))?,
+            Command::AdmitParticipant { user_id } => self.admit_waiting(now, user_id)?,
             Command::DenyParticipant { user_id } => {
-                self.deny_waiting(user_id, GoodbyeReason::Denied)
+                self.deny_waiting(user_id, GoodbyeReason::Denied)?;
             }
-            Command::SetRole { user_id, role } => self.set_role(user_id, role, Some(by)),
-            Command::LockRoom { is_locked } => {
-                self.lock(is_locked, by);
-                Ok(())
-            }
-            Command::StartRecording => self.record(true, by),
-            Command::StopRecording => self.record(false, by),
+            Command::SetRole { user_id, role } => self.set_role(user_id, role, Some(by))?,
+            Command::LockRoom { is_locked } => self.lock(now, is_locked, by),
+            Command::StartRecording => self.record(true, by)?,
+            Command::StopRecording => self.record(false, by)?,
             Command::UpdateState(_)
             | Command::SendOffer { .. }
             | Command::SendAnswer { .. }
             | Command::SendIceCandidate { .. }
             | Command::SendMessage { .. }
             | Command::EndRoom
-            | Command::LeaveRoom => Err(Rejection::new(Code::Internal, "not a host's control")),
+            | Command::LeaveRoom => {
+                return Err(Rejection::new(Code::Internal, "not a host's control"));
+            }
         }
+        Ok(Farewell::Stay)
     }
 
     pub(super) fn require_host(&self, user_id: UserId) -> Result<(), Rejection> {
@@ -89,10 +92,12 @@ impl Room {
             ));
         };
         let is_changed = seat.record.role != role;
+        let was_set = std::mem::replace(&mut seat.record.is_role_set, true);
         seat.record.role = role;
-        seat.record.is_role_set = true;
         let connection = seat.connection();
-        self.journal.participant(user_id);
+        if is_changed || !was_set {
+            self.journal.participant(user_id);
+        }
         if !is_changed {
             return Ok(());
         }
@@ -101,23 +106,21 @@ impl Room {
             role,
             by_user_id: by,
         });
-        if let (Role::Host, Some(connection_id), false) =
-            (role, connection, self.waiting.is_empty())
-        {
+        if let (Role::Host, Some(connection_id), true) = (role, connection, self.has_waiting()) {
             self.send_lobby(connection_id);
         }
         Ok(())
     }
 
     /// Removes somebody from the room or its lobby; with `ban` for good, and also when they have left already.
-    /// Hosts (`by`) cannot remove the owner; an admin can.
+    /// Hosts (`by`) cannot remove the owner; an admin can. Whose seat it was is still to be told goodbye.
     pub(super) fn remove(
         &mut self,
         now: Timestamp,
         user_id: UserId,
         ban: bool,
         by: Option<UserId>,
-    ) -> Result<(), Rejection> {
+    ) -> Result<Farewell, Rejection> {
         if by.is_some() && user_id == self.head.host_user_id {
             return Err(Rejection::new(
                 Code::Forbidden,
@@ -140,13 +143,13 @@ impl Room {
             true => (LeaveReason::Banned, GoodbyeReason::Banned),
             false => (LeaveReason::Removed, GoodbyeReason::Removed),
         };
-        if let Some(connection_id) = self.end_stay(now, user_id, reason, by) {
-            self.disconnect(connection_id, goodbye);
-        }
         if self.waiting.contains_key(&user_id) {
             self.deny_waiting(user_id, goodbye)?;
         }
-        Ok(())
+        let connection = self.end_stay(now, user_id, reason, by);
+        Ok(connection.map_or(Farewell::Stay, |connection_id| {
+            Farewell::Dismiss(connection_id, goodbye)
+        }))
     }
 
     fn ban(&mut self, now: Timestamp, user_id: UserId) -> Result<(), Rejection> {
@@ -166,7 +169,7 @@ impl Room {
         Ok(())
     }
 
-    fn lock(&mut self, is_locked: bool, by: UserId) {
+    fn lock(&mut self, now: Timestamp, is_locked: bool, by: UserId) {
         if self.head.is_locked == is_locked {
             return;
         }
@@ -176,6 +179,10 @@ impl Room {
             is_locked,
             by_user_id: by,
         });
+        // Whom the lock alone kept out when the lobby was switched off comes in now.
+        if !is_locked && !self.head.settings.is_lobby_enabled {
+            self.admit_all_waiting(now);
+        }
     }
 
     fn record(&mut self, is_recording: bool, by: UserId) -> Result<(), Rejection> {

@@ -1,5 +1,7 @@
 //! The life of a room: lost connections and their grace, deadlines, the end.
 
+use std::collections::HashSet;
+
 use super::{
     Place, Room,
     effect::{Effect, Notice},
@@ -31,16 +33,13 @@ impl Room {
         if self.is_closed() {
             return None;
         }
-        let absences = self
-            .seats
-            .values()
-            .filter_map(|seat| seat.presence.deadline())
-            .chain(
-                self.waiting
-                    .values()
-                    .filter_map(|waiting| waiting.grace_until),
-            )
-            .min();
+        // Every open connection has one place: as many as people means that nobody is absent.
+        let is_complete = self.places.len() == self.seats.len() + self.waiting.len();
+        let absences = if is_complete {
+            None
+        } else {
+            self.next_absence()
+        };
         [
             (self.head.empty_at, WakeReason::Empty),
             (self.head.depart_at, WakeReason::Departed),
@@ -50,6 +49,18 @@ impl Room {
         .into_iter()
         .filter_map(|(at, reason)| at.map(|at| (at, reason)))
         .min_by_key(|(at, _)| *at)
+    }
+
+    fn next_absence(&self) -> Option<Timestamp> {
+        let seats = self
+            .seats
+            .values()
+            .filter_map(|seat| seat.presence.deadline());
+        let lobby = self
+            .waiting
+            .values()
+            .filter_map(|waiting| waiting.grace_until);
+        seats.chain(lobby).min()
     }
 
     pub(super) fn tick(&mut self, now: Timestamp) {
@@ -90,9 +101,15 @@ impl Room {
             .filter(|(_, waiting)| waiting.grace_until.is_some_and(|at| at <= now))
             .map(|(user_id, _)| *user_id)
             .collect();
+        let mut is_seen = false;
         for user_id in gone {
-            self.waiting.remove(&user_id);
+            is_seen |= self
+                .waiting
+                .remove(&user_id)
+                .is_some_and(|waiting| !waiting.record.is_admitted);
             self.journal.lobby(user_id);
+        }
+        if is_seen {
             self.lobby_changed();
         }
     }
@@ -293,8 +310,9 @@ impl Room {
 
     /// After a restart of the room: connections that are still open hold their seats again; the others are lost.
     pub(super) fn reattach(&mut self, now: Timestamp, connections: &[ConnectionId]) {
+        let connections: HashSet<ConnectionId> = connections.iter().copied().collect();
         for (user_id, seat) in &mut self.seats {
-            if connections.contains(&seat.record.connection_id) {
+            if !seat.record.is_away && connections.contains(&seat.record.connection_id) {
                 seat.presence = Presence::Connected;
                 seat.record.lost_at = None;
                 // What they have seen was compared with this state: it is of this history.

@@ -2,6 +2,7 @@
 
 use super::{
     Place, Room,
+    admission::role_not_allowed,
     effect::{Notice, WaitingView},
     goodbye::GoodbyeReason,
     input::Join,
@@ -38,10 +39,11 @@ impl Room {
         self.lobby_changed();
     }
 
-    /// Takes somebody off the lobby without a word; an older connection of theirs is superseded.
-    pub(super) fn leave_lobby(&mut self, user_id: UserId, by: ConnectionId) {
+    /// Takes somebody off the lobby without a word; an older connection of theirs is superseded. Answers whether the
+    /// hosts saw them waiting.
+    pub(super) fn leave_lobby(&mut self, user_id: UserId, by: ConnectionId) -> bool {
         let Some(waiting) = self.waiting.remove(&user_id) else {
-            return;
+            return false;
         };
         self.journal.lobby(user_id);
         if let Some(join) = waiting.join {
@@ -51,6 +53,7 @@ impl Room {
                 self.disconnect(join.connection_id, GoodbyeReason::Superseded);
             }
         }
+        !waiting.record.is_admitted
     }
 
     pub(super) fn admit_waiting(
@@ -58,6 +61,14 @@ impl Room {
         now: Timestamp,
         user_id: UserId,
     ) -> Result<(), Rejection> {
+        if self.let_in(now, user_id)? {
+            self.lobby_changed();
+        }
+        Ok(())
+    }
+
+    /// Gives somebody who waits a seat, or the word for one while they are unconnected. Answers whether hosts see a change.
+    fn let_in(&mut self, now: Timestamp, user_id: UserId) -> Result<bool, Rejection> {
         if !self.waiting.contains_key(&user_id) {
             return Err(not_waiting());
         }
@@ -67,13 +78,14 @@ impl Room {
         let Some(waiting) = self.waiting.get_mut(&user_id) else {
             return Err(not_waiting());
         };
-        match waiting.join.as_deref().cloned() {
-            Some(join) => self.admit(now, join),
-            None => waiting.record.is_admitted = true,
+        if let Some(join) = waiting.join.as_deref().cloned() {
+            return Ok(self.admit(now, join));
         }
-        self.journal.lobby(user_id);
-        self.lobby_changed();
-        Ok(())
+        let is_news = !std::mem::replace(&mut waiting.record.is_admitted, true);
+        if is_news {
+            self.journal.lobby(user_id);
+        }
+        Ok(is_news)
     }
 
     pub(super) fn deny_waiting(
@@ -95,13 +107,43 @@ impl Room {
         Ok(())
     }
 
-    /// The lobby was switched off: everybody who waits comes in while there are seats, longest waiting first.
+    /// The lobby is switched off: whoever waits comes in as if they joined now, longest waiting first. Those for whom
+    /// there is no seat, or whom a lock keeps out, wait on; hosts can still admit them.
     pub(super) fn admit_all_waiting(&mut self, now: Timestamp) {
+        if self.head.is_locked {
+            return;
+        }
+        let mut is_changed = false;
         for view in self.lobby_views() {
-            if self.admit_waiting(now, view.user_id).is_err() {
-                break;
+            if let Some((connection_id, id)) = self.waits_in_vain(view.user_id) {
+                let (rejection, reason) = role_not_allowed();
+                self.leave_lobby(view.user_id, connection_id);
+                self.turn_away(connection_id, id, rejection, reason);
+                is_changed = true;
+                continue;
+            }
+            match self.let_in(now, view.user_id) {
+                Ok(is_seen) => is_changed |= is_seen,
+                Err(_) => break,
             }
         }
+        // Once for all: the list is complete every time.
+        if is_changed {
+            self.lobby_changed();
+        }
+    }
+
+    /// The waiting join of somebody whose kind is no longer let in; the unconnected are judged when they join again.
+    fn waits_in_vain(&self, user_id: UserId) -> Option<(ConnectionId, u64)> {
+        let join = self.waiting.get(&user_id)?.join.as_deref()?;
+        (!self.allows(self.role_of_joiner(join))).then_some((join.connection_id, join.id))
+    }
+
+    /// Whether hosts have somebody to decide about.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.waiting
+            .values()
+            .any(|waiting| !waiting.record.is_admitted)
     }
 
     /// Tells the hosts who waits now.
@@ -122,11 +164,12 @@ impl Room {
         self.send(connection_id, Notice::LobbyChanged { waiting });
     }
 
-    /// Who waits, longest first.
-    fn lobby_views(&self) -> Vec<WaitingView> {
+    /// Who waits for a host's decision, longest first; the admitted whose connection is lost do not.
+    pub(super) fn lobby_views(&self) -> Vec<WaitingView> {
         let mut views: Vec<WaitingView> = self
             .waiting
             .iter()
+            .filter(|(_, waiting)| !waiting.record.is_admitted)
             .map(|(user_id, waiting)| WaitingView::new(*user_id, &waiting.record))
             .collect();
         views.sort_by_key(|view| (view.since, view.user_id));

@@ -63,6 +63,7 @@ impl Room {
             rules,
         };
         room.clamp_deadlines(now);
+        room.note_lost(now);
         room.note_epoch(epoch);
         room
     }
@@ -213,6 +214,22 @@ impl Room {
             .map(|waiting| waiting.record.clone())
     }
 
+    /// Who was connected to the former owner is lost since now at the latest; said once, also to a next successor.
+    fn note_lost(&mut self, now: Timestamp) {
+        for (user_id, seat) in &mut self.seats {
+            if seat.record.lost_at.is_none() {
+                seat.record.lost_at = Some(now);
+                self.journal.participant(*user_id);
+            }
+        }
+        for (user_id, waiting) in &mut self.waiting {
+            if waiting.record.lost_at.is_none() {
+                waiting.record.lost_at = Some(now);
+                self.journal.lobby(*user_id);
+            }
+        }
+    }
+
     /// Another node's deadlines are kept, but nothing waits longer than this node is configured to.
     fn clamp_deadlines(&mut self, now: Timestamp) {
         let rules = &self.rules;
@@ -224,9 +241,8 @@ impl Room {
     }
 }
 
-fn restored_seat(rules: &Rules, mut record: ParticipantRecord, now: Timestamp) -> Seat {
+fn restored_seat(rules: &Rules, record: ParticipantRecord, now: Timestamp) -> Seat {
     let grace_until = now.plus_ms(rules.reconnect_grace_ms);
-    record.lost_at.get_or_insert(now);
     let presence = if record.is_away {
         Presence::Away { grace_until }
     } else {
@@ -238,8 +254,7 @@ fn restored_seat(rules: &Rules, mut record: ParticipantRecord, now: Timestamp) -
     Seat::new(record, presence)
 }
 
-fn restored_waiting(rules: &Rules, mut record: LobbyRecord, now: Timestamp) -> Waiting {
-    record.lost_at.get_or_insert(now);
+fn restored_waiting(rules: &Rules, record: LobbyRecord, now: Timestamp) -> Waiting {
     Waiting {
         record,
         join: None,

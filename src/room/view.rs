@@ -168,7 +168,7 @@ impl Rejection {
 pub enum AdminReply {
     /// To `Describe`.
     Live(LiveRoom),
-    /// To `ListParticipants`, by join order then user.
+    /// To `ListParticipants`, in the order in which they came.
     Participants(Vec<ParticipantView>),
     /// To `ChangeParticipant`.
     Participant(ParticipantView),

@@ -16,6 +16,10 @@ const WINDOW: u64 = 64;
 
 /// Judges `id` by the highest id that took effect and the bits below it (bit n: `last - 1 - n`).
 pub(super) fn judge(last: u64, bits: u64, id: u64) -> Verdict {
+    if id == 0 {
+        // Ids begin at 1; 0 stands for "none yet".
+        return Verdict::BelowWindow;
+    }
     if id > last {
         return Verdict::New;
     }
