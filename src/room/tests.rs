@@ -5,6 +5,7 @@ mod bounds;
 mod commands;
 mod ending;
 mod hosts;
+mod lines;
 mod lobby;
 mod mirroring;
 mod presence;
