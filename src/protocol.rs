@@ -14,7 +14,9 @@ pub use client::{
 };
 pub use fields::ID_MAX;
 pub use message_type::MessageType;
-pub use reply::{encode_error, encode_goodbye};
+pub use reply::encode_goodbye;
+
+pub use crate::room::effect::encode_error;
 
 /// The WebSocket sub-protocol; an absent one means the same.
 pub const SUB_PROTOCOL: &str = "callboard.v1+json";

@@ -1,41 +1,13 @@
-//! What a connection says on its own, without its room: errors and the goodbye. Encoded once, shared afterwards.
+//! What a connection says on its own, without its room: the goodbye (errors are encoded like the room's).
 
 use bytestring::ByteString;
-use serde::Serialize;
 
-use crate::room::{
-    goodbye::Goodbye,
-    view::{Code, Rejection},
-};
-
-/// `{"type":"Error","id":…,"code":…,"message":…}`; `id` is left out when it could not be read.
-#[derive(Serialize)]
-#[serde(tag = "type", rename = "Error")]
-struct ErrorReply<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<u64>,
-    code: Code,
-    message: &'a str,
-}
-
-/// An `Error` for the client.
-#[must_use]
-pub fn encode_error(id: Option<u64>, rejection: &Rejection) -> ByteString {
-    encode(&ErrorReply {
-        id,
-        code: rejection.code,
-        message: &rejection.message,
-    })
-}
+use crate::room::goodbye::Goodbye;
 
 /// A `Goodbye` for the client.
 #[must_use]
 pub fn encode_goodbye(goodbye: &Goodbye) -> ByteString {
-    encode(goodbye)
-}
-
-fn encode(message: &impl Serialize) -> ByteString {
-    serde_json::to_string(message)
+    serde_json::to_string(goodbye)
         .expect("texts and numbers in a struct are always JSON")
         .into()
 }
@@ -43,7 +15,11 @@ fn encode(message: &impl Serialize) -> ByteString {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::room::goodbye::GoodbyeReason;
+    use crate::room::{
+        effect::encode_error,
+        goodbye::GoodbyeReason,
+        view::{Code, Rejection},
+    };
 
     #[test]
     fn error_carries_the_id_only_when_it_is_known() {
