@@ -7,8 +7,17 @@ mod redis_server;
 #[path = "mirror_suite/sample.rs"]
 mod sample;
 
-#[path = "mirror_suite/contract.rs"]
-mod contract;
+#[path = "mirror_suite/fixture.rs"]
+mod fixture;
+
+#[path = "mirror_suite/chains.rs"]
+mod chains;
+#[path = "mirror_suite/claims.rs"]
+mod claims;
+#[path = "mirror_suite/closings.rs"]
+mod closings;
+#[path = "mirror_suite/commits.rs"]
+mod commits;
 #[path = "mirror_suite/file.rs"]
 mod file;
 #[path = "mirror_suite/redis_keys.rs"]

@@ -198,7 +198,7 @@ impl RedisMirror {
         restored: Version,
     ) -> Result<ClaimOutcome, MirrorFault> {
         let mut calls = Vec::from(self.list_room(claim.claimant, claim.room_id));
-        if self.link.is_cluster().await {
+        if self.link.is_cluster() {
             self.link.run(std::mem::take(&mut calls)).await?;
         }
         calls.push(script);

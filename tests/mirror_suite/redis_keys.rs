@@ -116,14 +116,13 @@ async fn participant_count_is_that_of_the_hash() {
     let (server, mirror) = start().await;
     let (owned, _) = Owned::rich(&mirror).await;
     let key = format!("room:{{{}}}", owned.room_id);
-    let mut version = 1;
-    for (user, is_there) in [(7, true), (7, true), (2, false), (99, false), (8, true)] {
+    let steps = [(7, true), (7, true), (2, false), (99, false), (8, true)];
+    for (version, (user, is_there)) in (1..).zip(steps) {
         let mut changes = empty_changes(version, version + 1, 5);
         changes
             .participants
             .insert(user_id(user), is_there.then(|| participant("Someone")));
         owned.write(&mirror, changes).await;
-        version += 1;
         let count: String = server.command(&["HGET", &key, "participantCount"]);
         let length: u64 = server.command(&["HLEN", &format!("{key}:participants")]);
         assert_eq!(count, length.to_string());

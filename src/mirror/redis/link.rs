@@ -48,6 +48,8 @@ struct State {
 /// The way to Redis.
 pub(super) struct Link {
     state: Arc<Mutex<State>>,
+    /// Known from the URL.
+    is_cluster: bool,
     /// Sockets are driven here, whichever thread's call makes them.
     runtime: Handle,
     timeout: Duration,
@@ -57,14 +59,17 @@ pub(super) struct Link {
 impl Link {
     /// Reads the URL; connects with the first call. Must be called on the runtime that drives the sockets.
     pub(super) fn new(options: &RedisOptions) -> Result<Self, ConnectError> {
+        let deployment = Deployment::parse(options)?;
+        let is_cluster = matches!(deployment, Deployment::Cluster(_));
         let state = State {
-            deployment: Deployment::parse(options)?,
+            deployment,
             connection: None,
             generation: 0,
             failure: None,
         };
         Ok(Self {
             state: Arc::new(Mutex::new(state)),
+            is_cluster,
             runtime: Handle::current(),
             timeout: options.timeout,
             connect_timeout: options.connect_timeout,
@@ -124,8 +129,8 @@ impl Link {
     }
 
     /// Whether commands travel to several servers, each on its own.
-    pub(super) async fn is_cluster(&self) -> bool {
-        matches!(self.state.lock().await.deployment, Deployment::Cluster(_))
+    pub(super) fn is_cluster(&self) -> bool {
+        self.is_cluster
     }
 
     /// Runs a call on the connection within the time limit. A call that fails by the connection, or gets no answer,
