@@ -1,6 +1,8 @@
 //! Any sequence of inputs: the room keeps its promises to a model of its mirror and to a model of every client.
 //! `PROPTEST_CASES=20000 cargo test --test room_properties` for a long run.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -262,6 +264,7 @@ impl Play {
             id: 1,
             user_id: user(number),
             display_name: format!("user {number}"),
+            is_expired: false,
             kind: if is_host { Kind::Host } else { Kind::Guest },
             region: None,
             resume,
