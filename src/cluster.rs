@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 use url::Url;
 
 use crate::{
-    actor::{Rooms, StartError},
+    actor::{Clock, Rooms, StartError},
     ids::NodeId,
     mirror::{MirrorFault, NodeRecord, RoomMirror, writer::MirrorWriter},
 };
@@ -141,6 +141,8 @@ pub struct Heartbeat {
     pub rooms: Rooms,
     /// The line, without figures.
     pub node: NodeRecord,
+    /// Says when.
+    pub clock: Clock,
     /// Between two heartbeats.
     pub interval: Duration,
 }
@@ -155,6 +157,7 @@ impl Heartbeat {
             interval.tick().await;
             let (state, connections) = state();
             self.node.heartbeat += 1;
+            self.node.seen_at = self.clock.now();
             self.node.rooms = self.rooms.figures().rooms as u64;
             state.clone_into(&mut self.node.state);
             self.node.connections = connections;

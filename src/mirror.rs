@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 use crate::{
-    ids::{Epoch, NodeId, RoomId, SessionId, Version},
+    ids::{Epoch, NodeId, RoomId, SessionId, Timestamp, Version},
     room::record::{ChangeSet, ClosedSession, Snapshot},
 };
 
@@ -120,6 +120,9 @@ pub struct NodeRecord {
     pub state: String,
     /// Grows with each heartbeat.
     pub heartbeat: u64,
+    /// When that was, by the node's own clock: the last moment at which it is known to have lived. Says when the
+    /// connections of a dead node were lost; never whether it is dead.
+    pub seen_at: Timestamp,
 }
 
 /// The outside copy of live rooms. Every call has a timeout inside the adapter and ends in an answer or a fault.

@@ -189,7 +189,9 @@ fn start_tasks(
             connections: 0,
             state: String::new(),
             heartbeat: 0,
+            seen_at: node.clock.now(),
         },
+        clock: node.clock,
         interval: config.cluster.heartbeat,
     };
     io.spawn(heartbeat.run({

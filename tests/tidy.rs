@@ -1,6 +1,9 @@
 //! The shape of the tree, kept by tests: what the core may know, how long a file may be, and that the map is true.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
 
 use std::{
     fs,

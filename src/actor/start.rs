@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::Node;
 use crate::{
-    ids::{Epoch, RoomId, TenantId, Version},
+    ids::{Epoch, RoomId, TenantId, Timestamp, Version},
     mirror::{Claim, ClaimOutcome, MirrorFault, Ownership},
     room::{Room, RoomBasis, record::BanRecord},
     store::StoreFault,
@@ -124,7 +124,10 @@ async fn claim(
     };
     let now = node.clock.now();
     let rules = Arc::clone(&node.rules);
-    if let Some(snapshot) = snapshot {
+    if let Some(mut snapshot) = snapshot {
+        if let Some(at) = last_sign_of_life(node, expected).await? {
+            snapshot.lost_at(at.min(now));
+        }
         return Ok(Some(Started {
             room: Room::restore(rules, *snapshot, epoch, version, now),
             committed: version,
@@ -140,6 +143,24 @@ async fn claim(
         committed: version,
         is_restored: false,
     }))
+}
+
+/// When the former owner of a room was last known to live; none: it was this process, or nothing is known.
+async fn last_sign_of_life(
+    node: &Node,
+    former: Option<Ownership>,
+) -> Result<Option<Timestamp>, StartError> {
+    let Some(owner) = former
+        .and_then(|former| former.owner)
+        .filter(|owner| *owner != node.node_id)
+    else {
+        return Ok(None);
+    };
+    let nodes = node.mirror.nodes().await.map_err(unavailable)?;
+    Ok(nodes
+        .into_iter()
+        .find(|known| known.node_id == owner)
+        .map(|known| known.seen_at))
 }
 
 /// What SQL knows of the room; while SQL is away, what was known when the room was last started here.

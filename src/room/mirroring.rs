@@ -217,16 +217,12 @@ impl Room {
     /// Who was connected to the former owner is lost since now at the latest; said once, also to a next successor.
     fn note_lost(&mut self, now: Timestamp) {
         for (user_id, seat) in &mut self.seats {
-            if seat.record.lost_at.is_none() {
-                seat.record.lost_at = Some(now);
-                self.journal.participant(*user_id);
-            }
+            seat.record.lost_at.get_or_insert(now);
+            self.journal.participant(*user_id);
         }
         for (user_id, waiting) in &mut self.waiting {
-            if waiting.record.lost_at.is_none() {
-                waiting.record.lost_at = Some(now);
-                self.journal.lobby(*user_id);
-            }
+            waiting.record.lost_at.get_or_insert(now);
+            self.journal.lobby(*user_id);
         }
     }
 

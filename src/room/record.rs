@@ -231,6 +231,19 @@ pub struct Snapshot {
     pub tail: Vec<TailEvent>,
 }
 
+impl Snapshot {
+    /// Notes that whoever was connected lost the connection at `at`, when the former owner was last known to live; not
+    /// before the stay began.
+    pub fn lost_at(&mut self, at: Timestamp) {
+        for record in self.participants.values_mut() {
+            record.lost_at.get_or_insert(at.max(record.joined_at));
+        }
+        for record in self.lobby.values_mut() {
+            record.lost_at.get_or_insert(at.max(record.since));
+        }
+    }
+}
+
 /// What one commit writes to the mirror. Records are whole; `None` deletes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangeSet {

@@ -269,6 +269,7 @@ async fn nodes_are_listed_until_they_are_forgotten(fixture: Fixture) {
         connections: 12,
         state: "starting".to_owned(),
         heartbeat: 1,
+        seen_at: callboard::ids::Timestamp(1_795_376_000_120),
     };
     let generation = mirror.heartbeat(&first).await.unwrap();
     first.heartbeat = 2;

@@ -236,6 +236,7 @@ async fn node_hash_has_its_fields_and_ends_when_it_is_silent() {
         connections: 12,
         state: "ready".to_owned(),
         heartbeat: 41,
+        seen_at: callboard::ids::Timestamp(1_795_376_000_120),
     };
     let generation = mirror.heartbeat(&node).await.unwrap();
     assert_eq!(
@@ -252,6 +253,7 @@ async fn node_hash_has_its_fields_and_ends_when_it_is_silent() {
         ("connections", "12"),
         ("state", "ready"),
         ("heartbeat", "41"),
+        ("seenAt", "2026-11-22T19:33:20.120Z"),
     ];
     let wanted: HashMap<String, String> = wanted
         .map(|(name, value)| (name.to_owned(), value.to_owned()))

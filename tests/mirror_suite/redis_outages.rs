@@ -61,6 +61,7 @@ async fn server_that_lost_everything_shows_a_new_generation() {
         connections: 0,
         state: "ready".to_owned(),
         heartbeat: 1,
+        seen_at: callboard::ids::Timestamp(1_795_376_000_120),
     };
     let before = mirror.heartbeat(&node).await.unwrap();
     server.start_again(Data::Lost);

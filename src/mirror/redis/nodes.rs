@@ -92,7 +92,7 @@ impl RedisMirror {
     }
 }
 
-fn node_fields(node: &NodeRecord) -> [(&'static str, String); 8] {
+fn node_fields(node: &NodeRecord) -> [(&'static str, String); 9] {
     [
         ("url", node.url.clone()),
         ("region", node.region.clone()),
@@ -102,6 +102,7 @@ fn node_fields(node: &NodeRecord) -> [(&'static str, String); 8] {
         ("connections", node.connections.to_string()),
         ("state", node.state.clone()),
         ("heartbeat", node.heartbeat.to_string()),
+        ("seenAt", node.seen_at.to_string()),
     ]
 }
 
@@ -118,5 +119,10 @@ fn node_of(node_id: NodeId, fields: &HashMap<String, String>) -> Result<NodeReco
         connections: number("connections")?,
         state: text("state"),
         heartbeat: number("heartbeat")?,
+        seen_at: fields
+            .get("seenAt")
+            .map(|at| parse("seenAt", at))
+            .transpose()?
+            .unwrap_or_default(),
     })
 }

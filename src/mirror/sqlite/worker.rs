@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::{fault, schema};
 use crate::{
-    ids::NodeId,
-    mirror::{MirrorFault, NodeRecord, fields::parse, rules},
+    ids::{NodeId, Timestamp},
+    mirror::{MirrorFault, NodeRecord, fields::parse},
 };
 
 /// How many calls may wait for the thread.
@@ -81,6 +81,7 @@ pub(super) fn nodes(connection: &mut SqliteConnection) -> Result<Vec<NodeRecord>
                 connections: row.6.cast_unsigned(),
                 state: row.7,
                 heartbeat: row.8.cast_unsigned(),
+                seen_at: Timestamp(row.9 / 1_000),
             })
         })
         .collect()
@@ -102,7 +103,7 @@ pub(super) fn heartbeat(
         node.connections.cast_signed(),
         node.state.clone(),
         node.heartbeat.cast_signed(),
-        rules::now_us().cast_signed(),
+        node.seen_at.0.saturating_mul(1_000),
     );
     connection.immediate_transaction(|connection| {
         diesel::replace_into(dsl::node)
