@@ -1,6 +1,11 @@
 //! Any sequence of inputs: the room keeps its promises to a model of its mirror and to a model of every client.
 //! `PROPTEST_CASES=20000 cargo test --test room_properties` for a long run.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test may fail by panicking, also in its helpers"
+)]
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,

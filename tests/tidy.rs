@@ -1,5 +1,10 @@
 //! The shape of the tree, kept by tests: what the core may know, how long a file may be, and that the map is true.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test may fail by panicking, also in its helpers"
+)]
+
 use std::{
     fs,
     path::{Path, PathBuf},
