@@ -358,3 +358,20 @@ fn system_message_is_an_event_of_nobody() {
         &["bob: #2 MessageReceived hello", "admin: Done"],
     );
 }
+
+#[test]
+fn owner_banned_by_an_admin_stays_out_until_it_is_lifted() {
+    let mut stage = Stage::of(&[OLGA]);
+    stage.admin(admin_removes(OLGA, true));
+    check(
+        stage.join(OLGA),
+        &["olga2: Error banned", "olga2: Goodbye banned"],
+    );
+    stage.admin(AdminCommand::LiftBan {
+        user_id: user(OLGA),
+    });
+    assert_eq!(
+        stage.join(OLGA).last().unwrap(),
+        "olga3: RoomJoined @3 olga"
+    );
+}

@@ -266,3 +266,21 @@ fn snapshot_after_a_gap_shows_the_state() {
     let lines = stage.resume("bob", 99);
     assert_eq!(lines[1], "bob2: RoomJoined @3 olga+bob after gap");
 }
+
+#[test]
+fn only_the_token_of_the_ended_stay_is_refused() {
+    let mut stage = Stage::of(&[OLGA, "bob"]);
+    stage.say("bob", Command::LeaveRoom);
+    let lines = stage.resume_with("bob", "made up", 3);
+    assert_eq!(lines.last().unwrap(), "bob2: RoomJoined @4 olga+bob");
+}
+
+#[test]
+fn resuming_needs_no_session_of_the_same_process_but_the_same_life_of_the_room() {
+    let mut stage = Stage::of(&["bob"]);
+    let token = stage.token("bob");
+    let mut later = Stage::new();
+    let lines = later.resume_with("bob", &token, 1);
+    assert_eq!(lines[0], "sql: session", "a new session: {lines:?}");
+    assert!(stage.resume_with("bob", &token, 1)[1].starts_with("bob2: RoomResumed"));
+}
