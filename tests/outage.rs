@@ -23,6 +23,10 @@ on_both_backends!(
 
 /// How long Redis stays away: more than twice the own deadline.
 const OUTAGE: Duration = Duration::from_secs(10);
+/// How long a killed server stays away, so that its death and its successor's start are told apart.
+const DEAD_FOR: Duration = Duration::from_secs(3);
+/// Age of the last heartbeat of a killed server, at most.
+const LAST_HEARTBEAT_MAX: chrono::TimeDelta = chrono::TimeDelta::milliseconds(2_500);
 /// Between two commands during an outage.
 const TALK_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -152,8 +156,27 @@ async fn a_meeting_that_nobody_returns_to_is_closed_once(backend: Backend) {
         .await;
     let room = TestRoom::new(&server).await;
     let (alice, bob) = room.alice_and_bob().await;
+    server.kill9();
+    let died_at = chrono::Utc::now();
+    tokio::time::sleep(DEAD_FOR).await;
     server.restart().await;
     let session = room.closed_session().await;
+    for time in ["endTime"]
+        .map(|field| text(&session, field))
+        .into_iter()
+        .chain(
+            list(&session, "attendances")
+                .iter()
+                .map(|stay| text(stay, "leftAt")),
+        )
+    {
+        let ended_at: chrono::DateTime<chrono::Utc> = time.parse().expect("a time");
+        let early = died_at - ended_at;
+        assert!(
+            early >= chrono::TimeDelta::zero() && early <= LAST_HEARTBEAT_MAX,
+            "died at {died_at}, ended at {ended_at}"
+        );
+    }
     assert_eq!(session["id"], alice.look().session_id);
     assert_eq!(session["endReason"], "empty");
     for person in [&alice, &bob] {

@@ -126,6 +126,13 @@ impl Room {
                     relays_lost,
                 };
                 self.send(join.connection_id, Notice::RoomResumed(Box::new(resumed)));
+                if !is_durable {
+                    // `RoomResumed` does not say so, and the change was told before.
+                    self.send(
+                        join.connection_id,
+                        Notice::DurabilityChanged { durable: false },
+                    );
+                }
                 // The lobby has no `seq`: what changed while away is not among the missed events.
                 if own.role == Role::Host {
                     self.send_lobby(join.connection_id);

@@ -1,9 +1,15 @@
 //! Coming back with a resume token.
 
-use super::{OLGA, Stage, chat, check, muted, stage::user};
-use crate::room::{
-    command::{AdminCommand, Command},
-    input::Input,
+use super::{
+    OLGA, Stage, chat, check, muted,
+    stage::{issued, user},
+};
+use crate::{
+    ids::Seq,
+    room::{
+        command::{AdminCommand, Command},
+        input::{Input, Join, Resume},
+    },
 };
 
 #[test]
@@ -156,6 +162,59 @@ fn tokens_do_not_rotate_while_degraded() {
     stage.apply(Input::Durability { durable: true });
     stage.resume("bob", 1);
     assert_ne!(stage.token("bob"), first);
+}
+
+#[test]
+fn resume_while_degraded_says_so() {
+    let mut stage = Stage::of(&["bob"]);
+    stage.apply(Input::Durability { durable: false });
+    check(
+        stage.resume("bob", 1),
+        &[
+            "bob: Goodbye superseded",
+            "bob2: RoomResumed @1 []",
+            "bob2: DurabilityChanged false",
+        ],
+    );
+}
+
+#[test]
+fn expired_token_serves_a_resume_only() {
+    let mut stage = Stage::of(&[OLGA, "bob"]);
+    let expired = |join| {
+        Input::Join(Box::new(Join {
+            is_expired: true,
+            ..join
+        }))
+    };
+    let join = stage.joining("carol");
+    check(
+        stage.apply(expired(join)),
+        &["carol: Error unauthorized", "carol: Goodbye unauthorized"],
+    );
+    let resume = |text: &str| {
+        Some(Resume {
+            token: issued(text),
+            last_seq: Seq(2),
+        })
+    };
+    let token = stage.token("bob");
+    let join = Join {
+        resume: resume(&token),
+        ..stage.joining("bob")
+    };
+    assert!(stage.apply(expired(join))[1].starts_with("bob2: RoomResumed @2"));
+    let join = Join {
+        resume: resume("unknown"),
+        ..stage.joining("carol")
+    };
+    check(
+        stage.apply(expired(join)),
+        &[
+            "carol2: Error unauthorized",
+            "carol2: Goodbye unauthorized",
+        ],
+    );
 }
 
 #[test]

@@ -315,7 +315,7 @@ impl Stage {
     }
 }
 
-fn issued(text: &str) -> IssuedToken {
+pub(super) fn issued(text: &str) -> IssuedToken {
     IssuedToken {
         text: text.to_owned(),
         hash: format!("hash of {text}"),
