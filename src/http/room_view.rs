@@ -47,7 +47,10 @@ impl From<RoomStatusView> for RoomStatus {
 #[serde(rename_all = "camelCase")]
 #[schema(as = Room)]
 pub struct RoomResource {
-    /// Which room.
+    /// As in the create's optional `id`.
+    #[schema(value_type = Uuid)]
+    pub id: RoomId,
+    /// The same, under the name that everything about rooms uses.
     #[schema(value_type = Uuid)]
     pub room_id: RoomId,
     /// The owner: always host.
@@ -71,6 +74,7 @@ impl RoomResource {
     pub fn new(room: Room, live: Option<LiveRoom>) -> Self {
         let has_session = live.as_ref().is_some_and(|live| live.session_id.is_some());
         Self {
+            id: room.id,
             room_id: room.id,
             host_user_id: room.host_user_id,
             settings: room.settings,
