@@ -60,7 +60,11 @@ pub fn configure(config: &mut ServiceConfig, state: web::Data<AppState>, signal:
         .default_service(web::to(routes::unknown_path))
         .wrap(cors)
         .wrap(from_fn(track::track));
-    config.app_data(state).service(all);
+    // What no path can match, such as `GET *`, passes the scope by.
+    config
+        .app_data(state)
+        .service(all)
+        .default_service(web::to(routes::unknown_path));
 }
 
 /// What the separate listener of `--admin-listen` serves: the machine routes, `/metrics` without a key.

@@ -33,8 +33,8 @@ pub enum SecretsError {
         /// The other process, as it wrote itself down.
         process: Option<String>,
     },
-    /// The operating system refused.
-    #[error("{}: {cause}", .path.display())]
+    /// The operating system refused; the source says why.
+    #[error("cannot use {}", .path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,

@@ -6,7 +6,7 @@ use callboard::{
     room::settings::Kind,
     secrets::{
         self, GivenSecrets, SIGNING_KEY_VARIABLE, SigningKey,
-        token::{Claims, NAME_CHARS_MAX, TOKEN_LIFETIME_SECS_MAX, mint},
+        token::{Claims, NAME_CHARS_MAX, TOKEN_LIFETIME_SECS_MAX, is_display_name, mint},
     },
     store::DEFAULT_TENANT,
 };
@@ -50,10 +50,12 @@ fn kind(text: &str) -> Result<Kind, String> {
 }
 
 fn display_name(text: &str) -> Result<String, String> {
-    if (1..=NAME_CHARS_MAX).contains(&text.chars().count()) {
+    if is_display_name(text) {
         Ok(text.to_owned())
     } else {
-        Err(format!("must have 1 to {NAME_CHARS_MAX} characters"))
+        Err(format!(
+            "must have 1 to {NAME_CHARS_MAX} characters, none of them a control character"
+        ))
     }
 }
 

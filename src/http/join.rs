@@ -49,7 +49,7 @@ pub enum JoinRequest {
 
 /// A user of the tenant.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UserJoin {
     /// Who.
     #[schema(value_type = Uuid)]
@@ -60,7 +60,7 @@ pub struct UserJoin {
 
 /// A guest.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GuestJoin {
     /// Shown to the others; without control characters.
     #[schema(min_length = 1, max_length = 128)]

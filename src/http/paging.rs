@@ -31,6 +31,7 @@ pub struct PageQuery {
     #[param(minimum = 1, maximum = 500, default = 100)]
     pub limit: Option<usize>,
     /// `nextCursor` of the page before.
+    #[param(min_length = 32, max_length = 32)]
     pub cursor: Option<String>,
 }
 

@@ -60,6 +60,7 @@ pub struct RoomsQuery {
     #[param(minimum = 1, maximum = 500, default = 100)]
     pub limit: Option<usize>,
     /// `nextCursor` of the page before.
+    #[param(min_length = 32, max_length = 32)]
     pub cursor: Option<String>,
 }
 

@@ -4,10 +4,17 @@ use std::sync::Arc;
 
 use actix_web::{
     HttpRequest, HttpResponse, Route,
-    http::header::{HeaderMap, SEC_WEBSOCKET_PROTOCOL},
+    http::{
+        StatusCode,
+        header::{
+            self, HeaderMap, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+            SEC_WEBSOCKET_VERSION,
+        },
+    },
     web,
 };
 use actix_web_actors::ws::WsResponseBuilder;
+use base64::{Engine, prelude::BASE64_STANDARD};
 
 use super::{
     is_origin_allowed,
@@ -21,6 +28,11 @@ use crate::{
     protocol::SUB_PROTOCOL,
     ws::{Disconnect, FrameGuard},
 };
+
+/// The version of RFC 6455.
+const VERSION: HeaderValue = HeaderValue::from_static("13");
+/// Bytes of a decoded `Sec-WebSocket-Key` (RFC 6455 section 4.1).
+const KEY_BYTES: usize = 16;
 
 /// The route, for all connections that pass `gate`.
 #[must_use]
@@ -52,6 +64,16 @@ fn upgrade(
         let problem = Problem::new(ProblemCode::Forbidden, "this origin may not connect");
         return Err(refused(RefusedConnection::Origin, problem).into());
     }
+    if request
+        .headers()
+        .get(SEC_WEBSOCKET_VERSION)
+        .is_some_and(|version| version != VERSION)
+    {
+        return Ok(other_version());
+    }
+    if !has_no_broken_key(request.headers()) {
+        return Err(Problem::bad_request("Sec-WebSocket-Key must be 16 bytes in base64").into());
+    }
     if !speaks_our_protocol(request.headers()) {
         let problem = Problem::bad_request("none of the offered sub-protocols is spoken here");
         return Err(refused(RefusedConnection::Subprotocol, problem).into());
@@ -75,6 +97,25 @@ fn upgrade(
         .protocols(&[SUB_PROTOCOL])
         .frame_size(frame_bytes_max)
         .start()
+}
+
+/// RFC 6455 section 4.4: the drafts before it differ in how they close, and are spoken nowhere any more.
+fn other_version() -> HttpResponse {
+    let problem = Problem::bad_request("the version of the WebSocket protocol must be 13");
+    let mut response = problem.response_with(StatusCode::UPGRADE_REQUIRED);
+    let headers = response.headers_mut();
+    headers.insert(SEC_WEBSOCKET_VERSION, VERSION);
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    response
+}
+
+/// Whether `Sec-WebSocket-Key` is as it must be, or missing: the upgrade itself complains of that.
+fn has_no_broken_key(headers: &HeaderMap) -> bool {
+    headers.get(SEC_WEBSOCKET_KEY).is_none_or(|key| {
+        BASE64_STANDARD
+            .decode(key.as_bytes())
+            .is_ok_and(|bytes| bytes.len() == KEY_BYTES)
+    })
 }
 
 /// No sub-protocol means ours; some, but not ours, means another.

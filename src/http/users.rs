@@ -80,7 +80,7 @@ pub struct NewUser {
     #[schema(value_type = Option<Uuid>)]
     pub id: Option<UserId>,
     /// Unique in the tenant, whatever the case.
-    #[schema(max_length = 254)]
+    #[schema(min_length = 3, max_length = 254)]
     pub email: String,
     /// Without control characters.
     #[schema(min_length = 1, max_length = 128)]
@@ -92,7 +92,7 @@ pub struct NewUser {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UserContent {
     /// Unique in the tenant, whatever the case.
-    #[schema(required = false, max_length = 254)]
+    #[schema(required = false, min_length = 3, max_length = 254)]
     pub email: String,
     /// Without control characters.
     #[schema(required = false, min_length = 1, max_length = 128)]

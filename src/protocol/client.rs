@@ -1,6 +1,6 @@
 //! Messages of clients: text in, a [`ClientMessage`] or a [`DecodeError`] out.
 
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use thiserror::Error;
 
 use super::{
@@ -255,7 +255,8 @@ fn candidate(fields: &Fields<'_>) -> Result<Box<RawValue>, Rejection> {
     )
 }
 
-/// JSON that is relayed as it is; `starts` are the first bytes of the allowed kinds.
+/// JSON that is relayed as it is; `starts` are the first bytes of the allowed kinds. What only some parsers take (RFC 8259
+/// sections 6 and 8.2) is refused here: the receiver could not read the frame, and would blame the server.
 fn opaque(
     fields: &Fields<'_>,
     field: Field,
@@ -273,6 +274,12 @@ fn opaque(
     }
     if is_nested_deeper_than(NESTING_MAX, raw.get()) {
         return Err(bad_request(field, "is nested too deep"));
+    }
+    if serde_json::from_str::<Value>(raw.get()).is_err() {
+        return Err(bad_request(
+            field,
+            "has a lone surrogate or a number out of range",
+        ));
     }
     Ok(raw.to_owned())
 }

@@ -38,7 +38,7 @@ pub struct Claims {
     pub tenant: TenantId,
     /// What the joiner comes as.
     pub role: Kind,
-    /// Display name, at most [`NAME_CHARS_MAX`] characters.
+    /// Display name, see [`is_display_name`].
     pub name: String,
     /// Seconds since 1970 from which on the token is not valid.
     pub exp: u64,
@@ -119,6 +119,16 @@ pub fn verify_with_key_secret(
     }
 }
 
+/// Whether a text may be a display name: 1 to [`NAME_CHARS_MAX`] characters, not all white space, no control characters.
+/// A tenant signs its own tokens, so this is the only place where such a name is looked at; and a NUL would never get into
+/// PostgreSQL.
+#[must_use]
+pub fn is_display_name(name: &str) -> bool {
+    !name.trim().is_empty()
+        && name.chars().count() <= NAME_CHARS_MAX
+        && !name.chars().any(char::is_control)
+}
+
 /// The claims with those of RFC 7519 that restrict a token's use.
 #[derive(Deserialize)]
 struct SignedClaims {
@@ -141,7 +151,7 @@ fn verify(token: &str, secret: &[u8], now: Timestamp) -> Result<Claims, TokenErr
     let latest = now_secs + CLOCK_SKEW_SECS_MAX;
     let is_allowed = claims.exp <= latest + TOKEN_LIFETIME_SECS_MAX
         && nbf.is_none_or(|start| start <= latest)
-        && claims.name.chars().count() <= NAME_CHARS_MAX
+        && is_display_name(&claims.name)
         && claims.jti.len() <= TOKEN_ID_BYTES_MAX;
     if !is_allowed {
         Err(TokenError::Invalid)

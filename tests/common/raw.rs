@@ -30,6 +30,8 @@ pub mod opcode {
 const FINAL: u8 = 0x80;
 /// The bit that every frame of a client must have.
 const MASKED: u8 = 0x80;
+/// The key of RFC 6455 section 1.3.
+const SAMPLE_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// Longest answer to an upgrade that is read.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// A write that makes no progress for so long is refused.
@@ -133,13 +135,47 @@ pub async fn upgrade(
     room_id: &str,
     headers: &[(&str, &str)],
 ) -> (TcpStream, String) {
+    let usual = [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", SAMPLE_KEY),
+    ];
+    request_upgrade(server, room_id, &[&usual, headers].concat()).await
+}
+
+/// Asks for an upgrade with another value of one of its headers.
+pub async fn upgrade_instead(
+    server: &Server,
+    room_id: &str,
+    name: &str,
+    value: &str,
+) -> (TcpStream, String) {
+    let (mut version, mut key) = ("13", SAMPLE_KEY);
+    match name {
+        "Sec-WebSocket-Version" => version = value,
+        _ => key = value,
+    }
+    let headers = [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Version", version),
+        ("Sec-WebSocket-Key", key),
+    ];
+    request_upgrade(server, room_id, &headers).await
+}
+
+/// Sends the request of an upgrade and reads the head of the answer.
+async fn request_upgrade(
+    server: &Server,
+    room_id: &str,
+    headers: &[(&str, &str)],
+) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", server.port))
         .await
         .expect("the server listens");
     let mut request = format!(
-        "GET /v1/rooms/{room_id}/signal HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nUpgrade: websocket\r\n\
-         Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+        "GET /v1/rooms/{room_id}/signal HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n",
         server.port
     );
     for (name, value) in headers {

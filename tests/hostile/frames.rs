@@ -4,7 +4,7 @@ use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::common::{
-    raw::{RawSocket, header, opcode, upgrade},
+    raw::{RawSocket, header, opcode, upgrade, upgrade_instead},
     scenario::TestRoom,
     server::{Backend, Server},
 };
@@ -208,6 +208,19 @@ async fn upgrades_are_checked(backend: Backend) {
         let is_named = head.contains("sec-websocket-protocol: callboard.v1+json");
         let is_asked = headers.iter().any(|(name, _)| name.contains("Protocol")) && status == "101";
         assert_eq!(is_named, is_asked, "{headers:?}: {head}");
+    }
+    for (name, value, status) in [
+        ("Sec-WebSocket-Version", "13", "101"),
+        ("Sec-WebSocket-Version", "8", "426"),
+        ("Sec-WebSocket-Version", "x", "426"),
+        ("Sec-WebSocket-Key", "", "400"),
+        ("Sec-WebSocket-Key", "dG9vIHNob3J0", "400"),
+    ] {
+        let (_stream, head) = upgrade_instead(&server, &room.room_id, name, value).await;
+        let is_as_expected = head.starts_with(&format!("HTTP/1.1 {status}"));
+        assert!(is_as_expected, "{name}: {value}: {head}");
+        let says_version = head.to_lowercase().contains("sec-websocket-version: 13");
+        assert_eq!(says_version, status == "426", "{head}");
     }
     let (_stream, head) = upgrade(&server, "not-a-uuid", &[]).await;
     assert!(head.starts_with("HTTP/1.1 404"), "{head}");

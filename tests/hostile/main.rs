@@ -6,4 +6,5 @@ mod common;
 mod floods;
 mod frames;
 mod messages;
+mod requests;
 mod tokens;

@@ -14,6 +14,7 @@ crate::on_both_backends!(
     the_id_is_echoed_whenever_it_can_be_read,
     binary_messages_are_answered_and_the_connection_lives,
     unknown_fields_are_ignored,
+    what_only_some_parsers_read_is_not_relayed,
     joining_is_done_once_and_for_the_room_of_the_path,
     whoever_does_not_join_in_time_is_sent_away,
 );
@@ -97,6 +98,27 @@ async fn binary_messages_are_answered_and_the_connection_lives(backend: Backend)
     alice
         .command(json!({"type": "UpdateState", "isHandRaised": true}))
         .await;
+}
+
+async fn what_only_some_parsers_read_is_not_relayed(backend: Backend) {
+    let server = Server::on(backend).start().await;
+    let room = TestRoom::new(&server).await;
+    let (mut alice, mut bob) = room.alice_and_bob().await;
+    let target = bob.user_id();
+    for sdp in [r#""\ud800""#, r#"{"a":"\udc00x"}"#, r#"{"a":1e400}"#] {
+        expect_bad_request(
+            &mut alice,
+            &format!(
+                "{{\"type\":\"SendOffer\",\"id\":2,\"targetUserId\":\"{target}\",\"sdp\":{sdp}}}"
+            ),
+        )
+        .await;
+    }
+    alice
+        .send(json!({"type": "SendOffer", "targetUserId": target, "sdp": "v=0"}))
+        .await;
+    let offer = bob.next_of("ReceiveOffer").await;
+    assert_eq!(offer["sdp"], "v=0", "the first that came through");
 }
 
 async fn unknown_fields_are_ignored(backend: Backend) {

@@ -127,6 +127,9 @@ async fn tokens_that_claim_too_much_are_unauthorized(backend: Backend) {
         ("role", json!("attendee")),
         ("sub", json!("me")),
         ("name", json!("x".repeat(129))),
+        ("name", json!("")),
+        ("name", json!("nul \0 in it")),
+        ("name", json!("line\nbreak")),
     ] {
         let mut claims = customer.claims();
         claims[field] = value;

@@ -210,10 +210,7 @@ fn expired_token_serves_a_resume_only() {
     };
     check(
         stage.apply(expired(join)),
-        &[
-            "carol2: Error unauthorized",
-            "carol2: Goodbye unauthorized",
-        ],
+        &["carol2: Error unauthorized", "carol2: Goodbye unauthorized"],
     );
 }
 

@@ -92,6 +92,10 @@ fn claims_outside_their_bounds_are_refused() {
         set("nbf", json!("soon")),
         set("aud", json!("somebody else")),
         set("name", json!("x".repeat(NAME_CHARS_MAX + 1))),
+        set("name", json!("")),
+        set("name", json!(" \t ")),
+        set("name", json!("a\0b")),
+        set("name", json!("a\nb\u{1b}[31m")),
         set("jti", json!("x".repeat(TOKEN_ID_BYTES_MAX + 1))),
         set("role", json!("attendee")),
         set("role", json!("Host")),
@@ -219,7 +223,7 @@ proptest! {
     }
 
     #[test]
-    fn claims_survive_minting(name in "\\PC{0,128}", ahead in 1..=TOKEN_LIFETIME_SECS_MAX, is_host: bool) {
+    fn claims_survive_minting(name in "[aé😀]\\PC{0,127}", ahead in 1..=TOKEN_LIFETIME_SECS_MAX, is_host: bool) {
         let claims = Claims {
             name,
             exp: NOW_SECS + ahead,
