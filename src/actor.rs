@@ -27,7 +27,7 @@ use tokio::{runtime::Handle, sync::oneshot};
 use self::{
     bases::Bases,
     durability::Verify,
-    room::Administer,
+    room::{Abandon, Administer},
     supervisor::{FindRoom, RoomSupervisor, StopRooms},
 };
 pub use self::{
@@ -144,7 +144,11 @@ impl Rooms {
     ) -> Result<AdminReply, AskError> {
         self.note(room_id, &command);
         let Some(room) = self.node.directory.find(room_id) else {
-            return Err(AskError::NotLive);
+            return Err(if self.is_live(room_id) {
+                AskError::Unavailable
+            } else {
+                AskError::NotLive
+            });
         };
         let (reply, answer) = oneshot::channel();
         room.do_send(Administer { command, reply });
@@ -178,10 +182,11 @@ impl Rooms {
         }
     }
 
-    /// Whether a room has an actor here.
+    /// Whether a room has an actor here, or is being given a new one because the last one failed.
     #[must_use]
     pub fn is_live(&self, room_id: RoomId) -> bool {
-        self.node.directory.find(room_id).is_some()
+        let directory = &self.node.directory;
+        directory.is_restarting(room_id) || directory.find(room_id).is_some()
     }
 
     /// Sums over the live rooms.
@@ -213,11 +218,17 @@ impl Rooms {
         }
     }
 
-    /// Ends all rooms of this node without ending their meetings: last commit, goodbye. Answers how many did, after at most
-    /// `patience`.
+    /// Ends all rooms of this node without ending their meetings: last commit, goodbye. Answers how many did; none: not all
+    /// within `patience`. Then the others say goodbye without the last commit.
     pub async fn stop(&self, patience: Duration) -> Option<usize> {
         let (done, stopped) = oneshot::channel();
         self.supervisor.do_send(StopRooms { done });
-        tokio::time::timeout(patience, stopped).await.ok()?.ok()
+        if let Ok(Ok(ended)) = tokio::time::timeout(patience, stopped).await {
+            return Some(ended);
+        }
+        for room in self.node.directory.addresses() {
+            room.do_send(Abandon);
+        }
+        None
     }
 }

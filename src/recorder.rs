@@ -4,7 +4,7 @@
 //! and are written once more with the finished session.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -12,7 +12,7 @@ use std::{
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::{
     sync::Notify,
-    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
 };
 use tracing::{error, info, warn};
 
@@ -35,8 +35,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
 /// How often lost sessions are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
-/// A session younger than this is not called lost: its room may be on its way into the mirror.
-const LOST_AFTER_MS: u64 = 60_000;
+/// A session seen alive more recently is not called lost: its room may be on its way into the mirror. Three times the pace at
+/// which live sessions are touched, by whatever process.
+const LOST_AFTER: Duration = Duration::from_secs(180);
+/// Sessions refused for good that are remembered, so as not to be tried with every round.
+const REFUSED_MAX: usize = 10_000;
 
 /// Something to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +80,18 @@ pub struct RecorderParts {
     pub backoff_min: Duration,
     /// Longest wait after a failure.
     pub backoff_max: Duration,
+}
+
+/// Waits after failures, each longer than the one before.
+type Waits = <ExponentialBuilder as BackoffBuilder>::Backoff;
+
+/// What a search for lost sessions came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Swept {
+    /// Lost, and closed now.
+    closed: usize,
+    /// Perhaps lost, but seen alive a moment ago.
+    young: usize,
 }
 
 /// Why a round did not succeed.
@@ -122,55 +137,74 @@ impl Recorder {
         self.is_idle()
     }
 
-    /// Works for ever; run it on the I/O runtime.
+    /// Works for ever; run it on the I/O runtime. A failure of one duty holds up no other.
     pub async fn run(self, parts: RecorderParts) {
         let mut touch = interval(TOUCH_EVERY);
-        let mut sweep = interval(SWEEP_EVERY);
-        for timer in [&mut touch, &mut sweep] {
-            timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        }
+        touch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut refused = HashSet::new();
+        let mut waits: Option<Waits> = None;
+        let mut round_at = None;
+        let mut sweep_at = Instant::now();
         loop {
             tokio::select! {
-                _ = timeout(LOOK_EVERY, self.wake.notified()) => self.work(&parts).await,
+                () = self.due(round_at) => {
+                    round_at = match self.round(&parts, &mut refused).await {
+                        Ok(()) => {
+                            if waits.take().is_some() {
+                                info!("sessions are recorded again");
+                            }
+                            None
+                        }
+                        Err(failure) => {
+                            parts.metrics.recorder_retries_total.inc();
+                            if waits.is_none() {
+                                warn!(%failure, "sessions cannot be recorded now: trying again");
+                            }
+                            let waits = waits.get_or_insert_with(|| parts.waits());
+                            Some(Instant::now() + waits.next().unwrap_or(parts.backoff_max))
+                        }
+                    };
+                }
                 _ = touch.tick() => parts.touch().await,
-                _ = sweep.tick() => {
-                    self.work(&parts).await;
-                    parts.sweep().await;
+                () = sleep_until(sweep_at) => {
+                    // What was refused for good is tried once more, and a session in the outbox is not lost.
+                    refused.clear();
+                    let is_recorded = self.round(&parts, &mut refused).await.is_ok();
+                    let is_swept = is_recorded && parts.sweep().await;
+                    sweep_at = Instant::now() + if is_swept { SWEEP_EVERY } else { LOST_AFTER };
                 }
             }
         }
     }
 
-    /// Writes everything that waits, waiting longer after each failure.
-    async fn work(&self, parts: &RecorderParts) {
-        let mut waits = parts.waits();
-        let mut has_failed = false;
-        while let Err(failure) = self.round(parts).await {
-            parts.metrics.recorder_retries_total.inc();
-            if !has_failed {
-                warn!(%failure, "sessions cannot be recorded now: trying again");
-            }
-            has_failed = true;
-            let wait = waits.next().unwrap_or(parts.backoff_max);
-            // A waiting mirror entry is not lost, so one long round may not keep newer news from its turn.
-            sleep(wait).await;
-        }
-        if has_failed {
-            info!("sessions are recorded again");
+    /// After a failure: the wait is over. Else: there is news, or it is time to look for that of other processes.
+    async fn due(&self, round_at: Option<Instant>) {
+        match round_at {
+            Some(at) => sleep_until(at).await,
+            // Either way it is time.
+            None => drop(timeout(LOOK_EVERY, self.wake.notified()).await),
         }
     }
 
     /// One pass over everything; what fails stays where it was.
-    async fn round(&self, parts: &RecorderParts) -> Result<(), Failure> {
+    async fn round(
+        &self,
+        parts: &RecorderParts,
+        refused: &mut HashSet<SessionId>,
+    ) -> Result<(), Failure> {
         self.lock().is_busy = true;
-        let result = self.write(parts).await;
+        let result = self.write(parts, refused).await;
         let mut pending = self.lock();
         pending.is_busy = false;
         pending.is_outbox_due |= result.is_err();
         result
     }
 
-    async fn write(&self, parts: &RecorderParts) -> Result<(), Failure> {
+    async fn write(
+        &self,
+        parts: &RecorderParts,
+        refused: &mut HashSet<SessionId>,
+    ) -> Result<(), Failure> {
         while let Some(note) = self.next_note() {
             if let Err(fault) = parts.write(note).await {
                 if !fault.is_unavailable() {
@@ -184,10 +218,13 @@ impl Recorder {
         }
         self.lock().is_outbox_due = false;
         loop {
-            let sessions = parts.mirror.outbox(OUTBOX_BATCH).await?;
-            let recorded = parts.record(&sessions).await?;
-            // Sessions that SQL refuses for good stay in the outbox; they must not keep this loop busy.
-            if sessions.len() < OUTBOX_BATCH || recorded == 0 {
+            // What SQL refuses for good stays in the outbox; those behind it must be seen all the same.
+            let limit = OUTBOX_BATCH + refused.len();
+            let mut sessions = parts.mirror.outbox(limit).await?;
+            let is_all = sessions.len() < limit;
+            sessions.retain(|session| !refused.contains(&session.session_id));
+            parts.record(&sessions, refused).await?;
+            if is_all || sessions.is_empty() || refused.len() >= REFUSED_MAX {
                 return Ok(());
             }
         }
@@ -218,7 +255,7 @@ impl Recorder {
 }
 
 impl RecorderParts {
-    fn waits(&self) -> impl Iterator<Item = Duration> + use<> {
+    fn waits(&self) -> Waits {
         ExponentialBuilder::default()
             .with_min_delay(self.backoff_min)
             .with_max_delay(self.backoff_max)
@@ -236,37 +273,38 @@ impl RecorderParts {
         }
     }
 
-    /// Brings finished sessions into SQL and out of the outbox; answers how many. One that SQL refuses for good keeps only
-    /// itself from being recorded.
-    async fn record(&self, sessions: &[ClosedSession]) -> Result<usize, Failure> {
+    /// Brings finished sessions into SQL and out of the outbox. One that SQL refuses for good keeps only itself from being
+    /// recorded.
+    async fn record(
+        &self,
+        sessions: &[ClosedSession],
+        refused: &mut HashSet<SessionId>,
+    ) -> Result<(), Failure> {
         match self.store.record_sessions(sessions).await {
             Ok(()) => {
                 for session in sessions {
                     self.recorded(session).await?;
                 }
-                return Ok(sessions.len());
+                return Ok(());
             }
             Err(fault) if fault.is_unavailable() => return Err(fault.into()),
             Err(fault) => warn!(%fault, "SQL refuses finished sessions: trying them one by one"),
         }
-        let mut recorded = 0;
         for session in sessions {
             match self
                 .store
                 .record_sessions(std::slice::from_ref(session))
                 .await
             {
-                Ok(()) => {
-                    self.recorded(session).await?;
-                    recorded += 1;
-                }
+                Ok(()) => self.recorded(session).await?,
                 Err(fault) if fault.is_unavailable() => return Err(fault.into()),
                 Err(fault) => {
-                    error!(room = %session.room_id, session = %session.session_id, %fault, "a session cannot be recorded")
+                    error!(room = %session.room_id, session = %session.session_id, %fault, "a session cannot be recorded: it stays in the outbox");
+                    refused.insert(session.session_id);
                 }
             }
         }
-        Ok(recorded)
+        Ok(())
     }
 
     async fn recorded(&self, session: &ClosedSession) -> Result<(), MirrorFault> {
@@ -286,34 +324,53 @@ impl RecorderParts {
         }
     }
 
-    /// Closes sessions that are open in SQL while the mirror knows nothing of their room.
-    async fn sweep(&self) {
+    /// Closes sessions that are open in SQL while the mirror knows nothing of their room. Answers whether that was all: those
+    /// seen alive a moment ago are looked at again soon.
+    async fn sweep(&self) -> bool {
         match self.close_lost().await {
-            Ok(0) => {}
-            Ok(closed) => warn!(closed, "sessions whose room is lost were closed"),
-            Err(failure) => warn!(%failure, "cannot look for lost sessions"),
+            Ok(Swept { closed, young }) => {
+                if closed > 0 {
+                    warn!(closed, "sessions whose room is lost were closed");
+                }
+                young == 0
+            }
+            Err(failure) => {
+                warn!(%failure, "cannot look for lost sessions");
+                false
+            }
         }
     }
 
-    async fn close_lost(&self) -> Result<usize, Failure> {
-        let mut closed = 0;
+    async fn close_lost(&self) -> Result<Swept, Failure> {
+        let mut swept = Swept::default();
         let mut after = None;
         loop {
             let page = self.store.open_sessions(after, PAGE_MAX).await?;
+            // A room that is live here writes itself again when the mirror has lost it.
+            let live: HashSet<SessionId> = self.directory.sessions().into_iter().collect();
             for session in &page {
-                let is_young = self
+                if live.contains(&session.session_id)
+                    || self.mirror.ownership(session.room_id).await?.is_some()
+                {
+                    continue;
+                }
+                let silent_ms = self
                     .clock
                     .now()
-                    .ms_since(session.last_seen_at.max(session.start_time))
-                    < LOST_AFTER_MS;
-                if !is_young && self.mirror.ownership(session.room_id).await?.is_none() {
-                    closed += usize::from(self.store.close_lost(session.session_id).await?);
+                    .ms_since(session.last_seen_at.max(session.start_time));
+                if u128::from(silent_ms) < LOST_AFTER.as_millis() {
+                    swept.young += 1;
+                } else {
+                    swept.closed += usize::from(self.store.close_lost(session.session_id).await?);
                 }
             }
             match page.last() {
                 Some(last) if page.len() == PAGE_MAX => after = Some(last.session_id),
-                Some(_) | None => return Ok(closed),
+                Some(_) | None => return Ok(swept),
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,28 +3,26 @@
 //! It is the response body as well: while the peer does not read, this actor stands still. So the room judges it and cuts
 //! the socket from outside; nothing here is relied on for that.
 
+mod conversation;
+
 use std::{sync::Arc, time::Duration};
 
-use actix::{
-    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, ContextFutureSpawner, Handler,
-    MailboxError, Running, StreamHandler, WrapFuture,
-};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Handler, Running, StreamHandler};
 use actix_http::ws::{CloseCode, CloseReason, Message as Frame, ProtocolError};
 use actix_web_actors::ws::WebsocketContext;
 use bytestring::ByteString;
 use tracing::debug;
 
 use super::{
-    gate::{Gate, JoinAttempt, Refusal},
-    link::{Deliver, LinkState},
-    room::{Applied, ConnectionClosed, Instruct, RoomActor, StillThere},
+    gate::{Gate, JOIN_PATIENCE},
+    link::{CLOSE_TIMEOUT, Deliver, LinkState},
+    room::{ConnectionClosed, RoomActor},
 };
 use crate::{
     ids::{ConnectionId, RoomId},
     metrics::{CommandOutcome, CommandType, EvictionReason},
     protocol::{ClientMessage, decode, encode_error, encode_goodbye},
     room::{
-        command::Command,
         goodbye::{Goodbye, GoodbyeReason},
         view::{Code, Rejection},
     },
@@ -37,8 +35,6 @@ const MAILBOX: usize = 16;
 const PARTS_MAX: usize = 64;
 /// How long a room may take to decide; beyond it the outcome is unknown to the client.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(10);
-/// How long a peer may take to close after the goodbye.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Where the connection stands.
 enum Phase {
@@ -117,7 +113,7 @@ impl Connection {
         };
         debug!(connection = %self.id, %violation, "connection ended");
         self.gate.node.metrics.eviction(eviction);
-        refuse(
+        self.refuse(
             context,
             None,
             &Rejection {
@@ -126,6 +122,22 @@ impl Connection {
             },
         );
         self.end(context, violation.reason());
+    }
+
+    fn refuse(&self, context: &mut Context, id: Option<u64>, rejection: &Rejection) {
+        context.text(encode_error(id, rejection));
+    }
+
+    /// Cuts the socket when `is_over` after `patience`. Done from outside: this actor stands still while its peer does not
+    /// read.
+    fn cut_off_after(&self, patience: Duration, is_over: fn(&LinkState) -> bool) {
+        let state = Arc::clone(&self.state);
+        self.gate.node.io.spawn(async move {
+            tokio::time::sleep(patience).await;
+            if is_over(&state) {
+                state.disconnect.shutdown();
+            }
+        });
     }
 
     /// Says goodbye and closes; the peer has [`CLOSE_TIMEOUT`] to do the same.
@@ -142,10 +154,7 @@ impl Connection {
             code: CloseCode::from(reason.close_code()),
             description: None,
         }));
-        context.run_later(CLOSE_TIMEOUT, |this, context| {
-            this.state.disconnect.shutdown();
-            context.stop();
-        });
+        self.cut_off_after(CLOSE_TIMEOUT, |_| true);
     }
 
     fn leave_room(&self) {
@@ -166,7 +175,7 @@ impl Connection {
                     CommandType::Unknown,
                     CommandOutcome::Refused(error.rejection.code),
                 );
-                refuse(context, error.id, &error.rejection);
+                self.refuse(context, error.id, &error.rejection);
             }
             Ok(message) if is_admitted => self.message(context, message),
             refused => {
@@ -188,11 +197,9 @@ impl Connection {
             Verdict::Admit => true,
             Verdict::Refuse => false,
             Verdict::Close => {
-                if !matches!(self.phase, Phase::Closing) {
-                    self.gate.node.metrics.eviction(EvictionReason::Flood);
-                    self.rate_limited(context, None);
-                    self.end(context, GoodbyeReason::RateLimited);
-                }
+                self.gate.node.metrics.eviction(EvictionReason::Flood);
+                self.rate_limited(context, None);
+                self.end(context, GoodbyeReason::RateLimited);
                 false
             }
         }
@@ -207,160 +214,11 @@ impl Connection {
             CommandType::Unknown,
             CommandOutcome::Refused(Code::RateLimited),
         );
-        refuse(
+        self.refuse(
             context,
             id,
             &Rejection::new(Code::RateLimited, "too many messages"),
         );
-    }
-
-    fn message(&mut self, context: &mut Context, message: ClientMessage) {
-        match (message, &self.phase) {
-            (_, Phase::Closing) => {}
-            (
-                ClientMessage::Join {
-                    id,
-                    room_id,
-                    token,
-                    resume,
-                    region,
-                },
-                Phase::Fresh,
-            ) => {
-                if room_id != self.room_id {
-                    let rejection =
-                        Rejection::new(Code::BadRequest, "roomId differs from the path");
-                    return refuse(context, Some(id), &rejection);
-                }
-                let attempt = JoinAttempt {
-                    connection_id: self.id,
-                    id,
-                    room_id,
-                    token,
-                    resume,
-                    region,
-                    recipient: context.address().recipient(),
-                    state: Arc::clone(&self.state),
-                };
-                let gate = Arc::clone(&self.gate);
-                async move { gate.enter(attempt).await }
-                    .into_actor(self)
-                    .map(move |entered, this, context| this.entered(context, id, entered))
-                    .wait(context);
-            }
-            (ClientMessage::Join { id, .. }, Phase::Joined(_)) => {
-                let rejection =
-                    Rejection::new(Code::BadRequest, "this connection has joined already");
-                refuse(context, Some(id), &rejection);
-            }
-            (ClientMessage::Command { id, command }, Phase::Joined(room)) => {
-                let room = room.clone();
-                self.instruct(context, &room, id, command);
-            }
-            (ClientMessage::KeepAlive, Phase::Joined(room)) => {
-                room.send(StillThere {
-                    connection_id: self.id,
-                })
-                .timeout(COMMAND_PATIENCE)
-                .into_actor(self)
-                .map(|applied, this, context| this.applied(context, None, applied))
-                .wait(context);
-            }
-            (ClientMessage::Command { id, .. }, Phase::Fresh) => {
-                refuse(
-                    context,
-                    Some(id),
-                    &Rejection::new(Code::NotInRoom, "join the room first"),
-                );
-            }
-            (ClientMessage::KeepAlive, Phase::Fresh) => {
-                refuse(
-                    context,
-                    None,
-                    &Rejection::new(Code::NotInRoom, "join the room first"),
-                );
-            }
-        }
-    }
-
-    fn entered(
-        &mut self,
-        context: &mut Context,
-        id: u64,
-        entered: Result<Addr<RoomActor>, Refusal>,
-    ) {
-        match entered {
-            Ok(room) => self.phase = Phase::Joined(room),
-            Err(Refusal { rejection, reason }) => {
-                let metrics = &self.gate.node.metrics;
-                metrics.command(
-                    CommandType::JoinRoom,
-                    CommandOutcome::Refused(rejection.code),
-                );
-                refuse(context, Some(id), &rejection);
-                self.end(context, reason);
-            }
-        }
-    }
-
-    /// One command at a time: the next message is read when the room has decided, so TCP holds a fast sender back.
-    fn instruct(
-        &mut self,
-        context: &mut Context,
-        room: &Addr<RoomActor>,
-        id: u64,
-        command: Command,
-    ) {
-        room.send(Instruct {
-            connection_id: self.id,
-            id,
-            command,
-        })
-        .timeout(COMMAND_PATIENCE)
-        .into_actor(self)
-        .map(move |applied, this, context| this.applied(context, Some(id), applied))
-        .wait(context);
-    }
-
-    fn applied(
-        &mut self,
-        context: &mut Context,
-        id: Option<u64>,
-        applied: Result<Applied, MailboxError>,
-    ) {
-        let rejection = match applied {
-            Ok(Applied::Done) => return,
-            Ok(Applied::Busy) => Rejection::new(Code::Unavailable, "the room is overloaded"),
-            Ok(Applied::Closing) => Rejection::new(Code::Unavailable, "the room is closing"),
-            Ok(Applied::Refused(rejection, _)) => rejection,
-            Ok(Applied::Failed) => {
-                self.find_room_again(context);
-                Rejection::new(Code::Internal, "the room failed on this command")
-            }
-            Err(MailboxError::Timeout) => outcome_unknown(),
-            Err(MailboxError::Closed) => {
-                self.find_room_again(context);
-                outcome_unknown()
-            }
-        };
-        if id.is_some() {
-            refuse(context, id, &rejection);
-        }
-    }
-
-    /// The room's actor failed: its successor knows this connection.
-    fn find_room_again(&mut self, context: &mut Context) {
-        let (gate, room_id) = (Arc::clone(&self.gate), self.room_id);
-        async move { gate.find_again(room_id).await }
-            .into_actor(self)
-            .map(|found, this, context| match found {
-                Some(room) if matches!(this.phase, Phase::Joined(_)) => {
-                    this.phase = Phase::Joined(room)
-                }
-                Some(_) => {}
-                None => this.end(context, GoodbyeReason::Unavailable),
-            })
-            .wait(context);
     }
 
     fn incoming(&mut self, context: &mut Context, incoming: Incoming) {
@@ -370,7 +228,7 @@ impl Connection {
                 if self.admit(context) {
                     let rejection =
                         Rejection::new(Code::BadRequest, "binary messages are not understood");
-                    refuse(context, None, &rejection);
+                    self.refuse(context, None, &rejection);
                 } else {
                     self.rate_limited(context, None);
                 }
@@ -380,25 +238,19 @@ impl Connection {
                     context.pong(&bytes);
                 }
             }
-            Incoming::Partial | Incoming::Pong => {}
+            Incoming::Pong => {
+                self.admit(context);
+            }
+            Incoming::Partial => {}
             Incoming::Close(reason) => {
                 self.leave_room();
-                if !matches!(self.phase, Phase::Closing) {
-                    context.close(reason);
-                }
                 self.phase = Phase::Closing;
+                context.close(reason);
                 context.stop();
+                self.cut_off_after(CLOSE_TIMEOUT, |_| true);
             }
         }
     }
-}
-
-fn refuse(context: &mut Context, id: Option<u64>, rejection: &Rejection) {
-    context.text(encode_error(id, rejection));
-}
-
-fn outcome_unknown() -> Rejection {
-    Rejection::new(Code::Timeout, "outcome unknown: repeat with the same id")
 }
 
 /// Spreads those who come back at once.
@@ -415,13 +267,19 @@ impl Actor for Connection {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(MAILBOX);
-        context.run_interval(self.gate.limits.ping_interval, |_, context| {
-            context.ping(b"")
+        context.run_interval(self.gate.limits.ping_interval, |this, context| {
+            if !matches!(this.phase, Phase::Closing) {
+                context.ping(b"");
+            }
         });
-        context.run_later(self.gate.limits.join_timeout, |this, context| {
+        let join_timeout = self.gate.limits.join_timeout;
+        self.cut_off_after(join_timeout + JOIN_PATIENCE + CLOSE_TIMEOUT, |state| {
+            !state.is_in_room()
+        });
+        context.run_later(join_timeout, |this, context| {
             if matches!(this.phase, Phase::Fresh) {
                 this.gate.node.metrics.eviction(EvictionReason::JoinTimeout);
-                refuse(
+                this.refuse(
                     context,
                     None,
                     &Rejection::new(Code::Timeout, "no JoinRoom in time"),
@@ -442,6 +300,13 @@ impl Handler<Deliver> for Connection {
 
     fn handle(&mut self, delivery: Deliver, context: &mut Self::Context) {
         self.state.taken(delivery.bytes);
+        if matches!(self.phase, Phase::Closing) {
+            // Nothing may follow the Close frame.
+            return;
+        }
+        if let Some(room) = delivery.room {
+            self.phase = Phase::Joined(room);
+        }
         for frame in delivery.frames {
             context.text(frame);
         }
@@ -453,6 +318,13 @@ impl Handler<Deliver> for Connection {
 
 impl StreamHandler<Result<Frame, ProtocolError>> for Connection {
     fn handle(&mut self, item: Result<Frame, ProtocolError>, context: &mut Self::Context) {
+        if matches!(self.phase, Phase::Closing) {
+            // Only the peer's own Close is waited for.
+            if matches!(item, Err(_) | Ok(Frame::Close(_))) {
+                context.stop();
+            }
+            return;
+        }
         match item {
             Ok(frame) => {
                 self.state.seen(self.gate.node.clock.now());

@@ -1,7 +1,7 @@
 //! The live rooms of this node, for everybody who is not an actor: the ticker, HTTP, metrics.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
@@ -56,10 +56,10 @@ impl Entry {
         }
     }
 
-    /// Asks for a tick at `at`; the last call counts.
-    pub fn wake_at(&self, at: Option<Timestamp>) {
-        self.wake_at
-            .store(at.map_or(NEVER, |at| at.0), Ordering::Relaxed);
+    /// Asks for a tick at `at`. The earliest wish counts until it is granted: a busy room that wishes anew with every message
+    /// must not put its tick off for ever.
+    pub fn wake_at(&self, at: Timestamp) {
+        self.wake_at.fetch_min(at.0, Ordering::Relaxed);
     }
 
     /// Shows the room's figures.
@@ -108,6 +108,8 @@ pub struct Figures {
 #[derive(Debug, Default)]
 pub struct Directory {
     entries: RwLock<HashMap<RoomId, Arc<Entry>>>,
+    /// Rooms that failed and are being restarted.
+    restarting: RwLock<HashSet<RoomId>>,
 }
 
 impl Directory {
@@ -117,10 +119,17 @@ impl Directory {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(room_id, entry);
+        self.end_restart(room_id);
     }
 
-    /// A room's actor is gone; a successor's entry stays.
-    pub fn remove(&self, room_id: RoomId, entry: &Arc<Entry>) {
+    /// A room's actor is gone; a successor's entry stays. `will_return`: it failed, and is live all the same.
+    pub fn remove(&self, room_id: RoomId, entry: &Arc<Entry>, will_return: bool) {
+        if will_return {
+            self.restarting
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(room_id);
+        }
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         if entries
             .get(&room_id)
@@ -128,6 +137,22 @@ impl Directory {
         {
             entries.remove(&room_id);
         }
+    }
+
+    /// A room that failed has a successor, or will have none.
+    pub fn end_restart(&self, room_id: RoomId) {
+        self.restarting
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&room_id);
+    }
+
+    /// Whether a room failed and is being restarted.
+    pub fn is_restarting(&self, room_id: RoomId) -> bool {
+        self.restarting
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&room_id)
     }
 
     /// The actor of a live room.

@@ -1,6 +1,6 @@
 //! The room and its mirror: commits, one at a time; degraded while none is answered; recovery of what the mirror lost.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use actix::{AsyncContext, Context, Handler, Message};
 use tracing::{info, warn};
@@ -44,8 +44,12 @@ pub struct Durability {
     answered_at: Timestamp,
     /// A commit that the writer had no room for.
     refused: Option<ChangeSet>,
+    /// For how long the writer has had no room.
+    refused_ms: u64,
     /// When a failed recovery is tried again.
     recover_at: Option<(Timestamp, CommitOutcome)>,
+    /// Lives as long as nobody else claims the room here.
+    alive: Arc<()>,
 }
 
 impl Durability {
@@ -55,8 +59,15 @@ impl Durability {
             looked_at: now,
             answered_at: now,
             refused: None,
+            refused_ms: 0,
             recover_at: None,
+            alive: Arc::new(()),
         }
+    }
+
+    /// From now on a recovery under way must not write any more: a successor may.
+    pub fn stop_recovery(&mut self) {
+        self.alive = Arc::new(());
     }
 
     /// Events go out with `durable: false`.
@@ -100,7 +111,9 @@ enum Recovery {
 impl RoomActor {
     /// Sends what changed, unless a commit is on its way: then it gathers.
     pub(super) fn commit_if_idle(&mut self, context: &mut Context<Self>) {
-        if self.flight.is_some() || self.durability.recover_at.is_some() {
+        let is_held =
+            self.is_poisoned() || self.flight.is_some() || self.durability.recover_at.is_some();
+        if is_held {
             return;
         }
         if let Some(changes) = self
@@ -120,6 +133,7 @@ impl RoomActor {
         let done = Box::new(move |outcome| address.do_send(Committed { to, outcome }));
         match self.node.writer.submit(commit, done) {
             Ok(pending) => {
+                self.durability.refused_ms = 0;
                 self.flight = Some(Flight {
                     to,
                     is_full,
@@ -171,6 +185,14 @@ impl RoomActor {
             return;
         }
         self.commit_if_idle(context);
+        if self.durability.refused.is_some() {
+            self.durability.refused_ms += passed_ms;
+            if self.durability.refused_ms >= self.node.limits.stall_ms
+                && !self.durability.is_degraded
+            {
+                self.degrade(context);
+            }
+        }
         let is_idle = self.flight.is_none() && self.durability.refused.is_none();
         if is_idle
             && now
@@ -226,8 +248,9 @@ impl RoomActor {
         });
         let address = context.address();
         let node = Arc::clone(&self.node);
+        let alive = Arc::downgrade(&self.durability.alive);
         self.node.io.spawn(async move {
-            let result = restore(&node, &commit, outcome)
+            let result = restore(&node, &commit, outcome, &alive)
                 .await
                 .unwrap_or_else(|fault| {
                     warn!(room = %commit.room_id, %fault, "recovery failed");
@@ -248,6 +271,7 @@ async fn restore(
     node: &Node,
     commit: &Commit,
     outcome: CommitOutcome,
+    alive: &Weak<()>,
 ) -> Result<Recovery, MirrorFault> {
     let expected = match outcome {
         CommitOutcome::Missing => {
@@ -275,7 +299,16 @@ async fn restore(
             stored
         }
     };
-    Ok(match node.mirror.restore(commit, expected).await? {
+    let mut claimed = node.mirror.restore(commit, expected).await?;
+    if let ClaimOutcome::Lost(Some(stored)) = claimed
+        && stored.owner == Some(node.node_id)
+        && alive.strong_count() > 0
+    {
+        // This node's own: an earlier try arrived and its answer did not. Nobody else writes the room here while its actor
+        // lives, and it lived after `stored` was read.
+        claimed = node.mirror.restore(commit, Some(stored)).await?;
+    }
+    Ok(match claimed {
         ClaimOutcome::Claimed { epoch, .. } => Recovery::Restored(epoch),
         ClaimOutcome::Lost(_) | ClaimOutcome::TooNew => Recovery::Lost,
     })

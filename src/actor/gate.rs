@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::{
     Node, Rooms,
     link::{Deliver, LinkState},
-    room::{Applied, Enter, RoomActor},
+    room::{Applied, ConnectionClosed, Enter, RoomActor},
     start::StartError,
     supervisor::{FindRoom, RoomSupervisor},
 };
@@ -39,12 +39,12 @@ use crate::{
     ws::Pace,
 };
 
-/// Rooms that close under a joiner before it has to come again.
+/// How often a joiner meets a room that is closing or overloaded before it has to come again.
 const TRIES_MAX: usize = 40;
 /// Wait between two tries.
 const TRY_AGAIN: Duration = Duration::from_millis(50);
 /// Longest time from `JoinRoom` to the room's decision.
-const JOIN_PATIENCE: Duration = Duration::from_secs(10);
+pub const JOIN_PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of a resume token before encoding.
 const RESUME_TOKEN_BYTES: usize = 24;
 
@@ -190,13 +190,20 @@ impl Gate {
 
     /// Lets a connection into its room; whether it gets a seat is the room's decision.
     pub(super) async fn enter(&self, attempt: JoinAttempt) -> Result<Addr<RoomActor>, Refusal> {
+        let (room_id, connection_id) = (attempt.room_id, attempt.connection_id);
         match tokio::time::timeout(JOIN_PATIENCE, self.enter_in_time(attempt)).await {
             Ok(entered) => entered,
-            Err(_) => Err(Refusal::new(
-                Code::Timeout,
-                "outcome unknown: repeat with the same id",
-                GoodbyeReason::Unavailable,
-            )),
+            Err(_) => {
+                if let Some(room) = self.node.directory.find(room_id) {
+                    // It may have been let in a moment too late.
+                    room.do_send(ConnectionClosed { connection_id });
+                }
+                Err(Refusal::new(
+                    Code::Timeout,
+                    "outcome unknown: repeat with the same id",
+                    GoodbyeReason::Unavailable,
+                ))
+            }
         }
     }
 
@@ -225,7 +232,6 @@ impl Gate {
             };
             match room.send(enter).await {
                 Ok(Applied::Done) => return Ok(room),
-                Ok(Applied::Busy) => return Err(Refusal::unavailable()),
                 Ok(Applied::Refused(rejection, reason)) => {
                     return Err(Refusal { rejection, reason });
                 }
@@ -236,7 +242,10 @@ impl Gate {
                         GoodbyeReason::Internal,
                     ));
                 }
-                Ok(Applied::Closing) | Err(_) => tokio::time::sleep(TRY_AGAIN).await,
+                // Busy: many come at once, and what they are told waits for the mirror.
+                Ok(Applied::Busy | Applied::Closing) | Err(_) => {
+                    tokio::time::sleep(TRY_AGAIN).await;
+                }
             }
         }
         Err(Refusal::unavailable())
@@ -250,7 +259,11 @@ impl Gate {
         };
         // The supervisor learns of a death a moment after the senders do.
         tokio::time::sleep(TRY_AGAIN).await;
-        self.supervisor.send(find).await.ok()?.ok()
+        tokio::time::timeout(JOIN_PATIENCE, self.supervisor.send(find))
+            .await
+            .ok()?
+            .ok()?
+            .ok()
     }
 
     /// Fresh ids and what the token says.

@@ -1,19 +1,28 @@
 //! The room's end of one connection: bounded delivery, and eviction of a peer that does not read.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
-use actix::{Message, Recipient, dev::SendError};
+use actix::{Addr, Message, Recipient, dev::SendError};
 use bytestring::ByteString;
 
+use super::{clock::Clock, room::RoomActor};
 use crate::{
     ids::{Seq, Timestamp},
     metrics::EvictionReason,
     room::goodbye::GoodbyeReason,
     ws::Disconnect,
 };
+
+/// How long a peer may take to close after the goodbye.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How soon a delivery that was refused is tried again after the room's end.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
 
 /// Frames for a client, in order; all that one commit released for it.
 #[derive(Debug, Message)]
@@ -25,6 +34,8 @@ pub struct Deliver {
     pub bytes: usize,
     /// Close after the frames.
     pub goodbye: Option<GoodbyeReason>,
+    /// The room goes on in another actor: commands go there from now on.
+    pub room: Option<Addr<RoomActor>>,
 }
 
 /// What room and connection both see of a connection, without messages: the room can judge a connection whose actor stands
@@ -35,6 +46,8 @@ pub struct LinkState {
     pub disconnect: Arc<Disconnect>,
     last_seen: AtomicI64,
     waiting_bytes: AtomicUsize,
+    /// A room judges it, so nobody else has to.
+    is_in_room: AtomicBool,
 }
 
 impl LinkState {
@@ -45,6 +58,7 @@ impl LinkState {
             disconnect,
             last_seen: AtomicI64::new(now.0),
             waiting_bytes: AtomicUsize::new(0),
+            is_in_room: AtomicBool::new(false),
         }
     }
 
@@ -57,6 +71,17 @@ impl LinkState {
     #[must_use]
     pub fn last_seen(&self) -> Timestamp {
         Timestamp(self.last_seen.load(Ordering::Relaxed))
+    }
+
+    /// A room took the connection in.
+    pub fn enter_room(&self) {
+        self.is_in_room.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a room took the connection in.
+    #[must_use]
+    pub fn is_in_room(&self) -> bool {
+        self.is_in_room.load(Ordering::Relaxed)
     }
 
     /// The connection took a delivery of `bytes` out of its mailbox.
@@ -111,6 +136,8 @@ pub struct Link {
     pending: Vec<ByteString>,
     pending_bytes: usize,
     goodbye: Option<GoodbyeReason>,
+    /// To be told to the connection: where its room is now.
+    room: Option<Addr<RoomActor>>,
     /// The goodbye was handed over.
     is_done: bool,
     refused_since: Option<Timestamp>,
@@ -128,6 +155,7 @@ impl Link {
             pending: Vec::new(),
             pending_bytes: 0,
             goodbye: None,
+            room: None,
             is_done: false,
             refused_since: None,
             sent: None,
@@ -150,7 +178,25 @@ impl Link {
     }
 
     fn is_idle(&self) -> bool {
-        self.pending.is_empty() && self.goodbye.is_none()
+        self.pending.is_empty() && self.goodbye.is_none() && self.room.is_none()
+    }
+
+    /// With the next delivery the connection learns who runs its room now.
+    pub fn move_to(&mut self, room: Addr<RoomActor>) {
+        self.room = Some(room);
+    }
+
+    /// When the room has said its last word: hands over what was refused so far, then cuts off a peer that neither reads it
+    /// nor closes.
+    pub async fn part(mut self, clock: Clock, limits: LinkLimits) {
+        loop {
+            match self.flush(clock.now(), limits) {
+                Ok(()) if self.is_refused() => tokio::time::sleep(TRY_AGAIN).await,
+                Ok(()) => break tokio::time::sleep(CLOSE_TIMEOUT).await,
+                Err(_) => break,
+            }
+        }
+        self.state.disconnect.shutdown();
     }
 
     /// Whether the last delivery was handed over.
@@ -174,6 +220,7 @@ impl Link {
             frames: std::mem::take(&mut self.pending),
             bytes: std::mem::take(&mut self.pending_bytes),
             goodbye: self.goodbye.take(),
+            room: self.room.take(),
         };
         let bytes = delivery.bytes;
         let is_last = delivery.goodbye.is_some();
@@ -193,6 +240,7 @@ impl Link {
                 self.pending = refused.frames;
                 self.pending_bytes = refused.bytes;
                 self.goodbye = refused.goodbye;
+                self.room = refused.room;
             }
         }
         self.state.taken(bytes);

@@ -6,11 +6,16 @@ use bytestring::ByteString;
 
 use crate::{
     ids::{ConnectionId, Version},
-    room::effect::{Effect, Notice},
+    room::{
+        effect::{Effect, Notice},
+        view::AdminReply,
+    },
 };
 
 /// Weight of an item besides its text.
 const ITEM_BYTES: usize = 256;
+/// Weight of one participant in a snapshot, or of one line of a lobby.
+const PERSON_BYTES: usize = 128;
 
 /// Bounds of a room's FIFO.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +65,8 @@ impl Queue {
     /// Whether no further command may come in.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.items.len() >= self.limits.items_max || self.bytes >= self.limits.bytes_max
+        self.items.len() + self.irreversible.len() >= self.limits.items_max
+            || self.bytes >= self.limits.bytes_max
     }
 
     /// Queues an effect until the mirror has version `needs`. A relay that need not wait is handed back.
@@ -170,12 +176,32 @@ fn text_bytes(effect: &Effect) -> usize {
     match effect {
         Effect::Broadcast { event, .. } => event.frame.len(),
         Effect::Relay { frame, .. } => frame.len(),
-        Effect::Send { .. }
-        | Effect::Disconnect { .. }
+        Effect::Send { notice, .. } => notice_bytes(notice),
+        Effect::Reply {
+            result: Ok(AdminReply::Participants(participants)),
+            ..
+        } => participants.len() * PERSON_BYTES,
+        Effect::Disconnect { .. }
         | Effect::Reply { .. }
         | Effect::OpenSession { .. }
         | Effect::StoreBan { .. }
         | Effect::Closed { .. } => 0,
+    }
+}
+
+fn notice_bytes(notice: &Notice) -> usize {
+    match notice {
+        Notice::RoomJoined(joined) => joined.participants.len() * PERSON_BYTES,
+        Notice::RoomResumed(resumed) => resumed.missed.iter().map(|frame| frame.len()).sum(),
+        Notice::LobbyChanged { waiting } => waiting.len() * PERSON_BYTES,
+        Notice::LobbyWaiting { .. }
+        | Notice::LobbyDenied { .. }
+        | Notice::Ack { .. }
+        | Notice::RelayAck { .. }
+        | Notice::Error { .. }
+        | Notice::SfuEndpoint { .. }
+        | Notice::DurabilityChanged { .. }
+        | Notice::KeepAlive { .. } => 0,
     }
 }
 

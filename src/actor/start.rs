@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError},
+    time::Duration,
 };
 
 use thiserror::Error;
@@ -16,6 +17,10 @@ use crate::{
     store::StoreFault,
 };
 
+/// Attempts to restart a failed room whose mirror does not answer.
+const RESTART_TRIES: usize = 10;
+/// Between two of them.
+const RESTART_WAIT: Duration = Duration::from_millis(200);
 /// Claims that are lost to somebody else before the asker has to come again.
 const CLAIMS_MAX: usize = 4;
 
@@ -69,21 +74,28 @@ pub async fn start_room(
     Err(StartError::Unavailable)
 }
 
-/// Claims a room again whose actor failed here under `epoch`.
+/// Claims a room again whose actor failed here under `epoch`; its people wait for it, so a mirror that does not answer is
+/// asked for a while.
 pub async fn restart_room(
     node: &Node,
     room_id: RoomId,
     epoch: Epoch,
 ) -> Result<Started, StartError> {
-    let stored = node.mirror.ownership(room_id).await.map_err(unavailable)?;
-    let is_ours =
-        stored.is_some_and(|stored| stored.owner == Some(node.node_id) && stored.epoch == epoch);
-    if !is_ours {
-        return Err(StartError::Unavailable);
+    for _ in 0..RESTART_TRIES {
+        if let Ok(stored) = node.mirror.ownership(room_id).await.map_err(unavailable) {
+            // The epoch is higher when the actor failed while it was writing the room again.
+            let is_ours = stored
+                .is_some_and(|stored| stored.owner == Some(node.node_id) && stored.epoch >= epoch);
+            if !is_ours {
+                return Err(StartError::Unavailable);
+            }
+            if let Ok(Some(started)) = claim(node, room_id, stored, None).await {
+                return Ok(started);
+            }
+        }
+        tokio::time::sleep(RESTART_WAIT).await;
     }
-    claim(node, room_id, stored, None)
-        .await?
-        .ok_or(StartError::Unavailable)
+    Err(StartError::Unavailable)
 }
 
 /// Only rooms of nobody, of this node, or of a process that is gone may be claimed.

@@ -26,6 +26,28 @@ const STARTING_MAX: usize = 4_096;
 /// Askers that wait for one room's start.
 const WAITING_MAX: usize = 16_384;
 
+/// What a failure of a room leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Budget {
+    /// It goes on.
+    Restart,
+    /// It is restarted to end its session.
+    End,
+    /// Even that failed: nothing is tried until the window is over.
+    GiveUp,
+}
+
+impl Budget {
+    /// After so many failures within the window.
+    fn after(failures: usize) -> Self {
+        match failures {
+            0..=RESTARTS_MAX => Self::Restart,
+            _ if failures == RESTARTS_MAX + 1 => Self::End,
+            _ => Self::GiveUp,
+        }
+    }
+}
+
 /// The answer to [`FindRoom`].
 pub type Found = Result<Addr<RoomActor>, StartError>;
 
@@ -79,20 +101,13 @@ struct Asker {
 }
 
 impl Asker {
-    /// A start that failed for a foreign asker says nothing to the others; one that succeeded is none of a foreign one's.
-    fn tell(
-        self,
-        found: &Result<(Addr<RoomActor>, TenantId), StartError>,
-        starter: Option<TenantId>,
-    ) {
+    /// A start that succeeded is none of a foreign asker's.
+    fn tell(self, found: &Result<(Addr<RoomActor>, TenantId), StartError>) {
         let answer = match found {
             Ok((_, owner)) if self.tenant_id.is_some_and(|tenant| tenant != *owner) => {
                 Err(StartError::ForeignTenant)
             }
             Ok((address, _)) => Ok(address.clone()),
-            Err(StartError::ForeignTenant) if self.tenant_id != starter => {
-                Err(StartError::Unavailable)
-            }
             Err(failure) => Err(*failure),
         };
         // The asker may have given up.
@@ -139,15 +154,32 @@ impl RoomSupervisor {
 
     /// Starts a room on the I/O runtime; the result comes back as a message.
     fn start(&mut self, context: &mut Context<Self>, room_id: RoomId, tenant_id: Option<TenantId>) {
+        let node = Arc::clone(&self.node);
+        let start = async move { start_room(&node, room_id, tenant_id).await };
+        self.launch(context, room_id, tenant_id, None, start);
+    }
+
+    fn launch(
+        &mut self,
+        context: &mut Context<Self>,
+        room_id: RoomId,
+        tenant_id: Option<TenantId>,
+        inherited: Option<Survivors>,
+        start: impl Future<Output = Result<Started, StartError>> + Send + 'static,
+    ) {
         self.starting += 1;
-        let (node, supervisor) = (Arc::clone(&self.node), context.address());
-        self.node.io.spawn(async move {
-            let result = start_room(&node, room_id, tenant_id).await;
+        let (io, supervisor) = (self.node.io.clone(), context.address());
+        io.clone().spawn(async move {
+            // A snapshot at which the rules panic must not leave the room starting for ever.
+            let result = io.spawn(start).await.unwrap_or_else(|fault| {
+                error!(room = %room_id, %fault, "a start failed");
+                Err(StartError::Unavailable)
+            });
             supervisor.do_send(StartEnded {
                 room_id,
                 tenant_id,
                 result,
-                inherited: None,
+                inherited,
             });
         });
     }
@@ -160,23 +192,40 @@ impl RoomSupervisor {
             mut survivors,
             ..
         } = gone;
-        survivors.must_end = !self.count_failure(room_id);
+        match self.count_failure(room_id) {
+            Budget::Restart => {}
+            Budget::End => survivors.must_end = true,
+            Budget::GiveUp => {
+                error!(room = %room_id, "the room fails even when it is ended: leaving it alone for a while");
+                return self.part_with(room_id, survivors);
+            }
+        }
         self.slots.insert(room_id, Slot::Starting(Vec::new()));
-        self.starting += 1;
         self.node.metrics.room_restarts_total.inc();
-        let (node, supervisor) = (Arc::clone(&self.node), context.address());
-        self.node.io.spawn(async move {
-            let result = restart_room(&node, room_id, epoch).await;
-            supervisor.do_send(StartEnded {
-                room_id,
-                tenant_id: None,
-                result,
-                inherited: Some(survivors),
-            });
-        });
+        let node = Arc::clone(&self.node);
+        let start = async move { restart_room(&node, room_id, epoch).await };
+        self.launch(context, room_id, None, Some(survivors), start);
     }
 
-    fn count_failure(&mut self, room_id: RoomId) -> bool {
+    /// A failed room has no successor: its connections have to come again.
+    fn part_with(&self, room_id: RoomId, survivors: Survivors) {
+        self.node.directory.end_restart(room_id);
+        for link in survivors.links.into_values() {
+            link.state.disconnect.shutdown();
+        }
+    }
+
+    /// Whether a room failed so often that it is left alone for now.
+    fn is_given_up(&self, room_id: RoomId) -> bool {
+        self.failures.get(&room_id).is_some_and(|times| {
+            Budget::after(times.len()) == Budget::GiveUp
+                && times
+                    .back()
+                    .is_some_and(|last| last.elapsed() < RESTART_WINDOW)
+        })
+    }
+
+    fn count_failure(&mut self, room_id: RoomId) -> Budget {
         let now = Instant::now();
         self.failures.retain(|_, times| {
             times.retain(|time| now.duration_since(*time) < RESTART_WINDOW);
@@ -184,7 +233,7 @@ impl RoomSupervisor {
         });
         let times = self.failures.entry(room_id).or_default();
         times.push_back(now);
-        times.len() <= RESTARTS_MAX
+        Budget::after(times.len())
     }
 
     fn place(
@@ -214,7 +263,7 @@ impl Handler<FindRoom> for RoomSupervisor {
 
     fn handle(&mut self, message: FindRoom, context: &mut Self::Context) -> Self::Result {
         let FindRoom { room_id, tenant_id } = message;
-        if self.is_stopping {
+        if self.is_stopping || self.is_given_up(room_id) {
             return answer(Err(StartError::Unavailable));
         }
         let (answer_to, receiver) = oneshot::channel();
@@ -251,13 +300,31 @@ impl Handler<StartEnded> for RoomSupervisor {
     fn handle(&mut self, message: StartEnded, context: &mut Self::Context) {
         let room_id = message.room_id;
         self.starting = self.starting.saturating_sub(1);
-        let Some(Slot::Starting(waiting)) = self.slots.remove(&room_id) else {
+        let Some(Slot::Starting(mut waiting)) = self.slots.remove(&room_id) else {
             return;
         };
-        let found = match message.result {
+        // A room that is claimed but not run is taken over by the next process.
+        let result = message.result.and_then(|started| {
+            if self.is_stopping {
+                Err(StartError::Unavailable)
+            } else {
+                Ok(started)
+            }
+        });
+        let found = match result {
             Ok(started) => {
                 let (epoch, tenant_id) = (started.room.epoch(), started.room.tenant_id());
                 info!(room = %room_id, %epoch, restored = started.is_restored, "room started");
+                if started.is_restored
+                    && let Some(session) = started.room.session()
+                {
+                    // Its former owner may have died before SQL knew.
+                    self.node.recorder.open_session(
+                        room_id,
+                        session.session_id,
+                        session.start_time,
+                    );
+                }
                 let address = self.place(context, started, message.inherited);
                 self.slots.insert(
                     room_id,
@@ -271,16 +338,38 @@ impl Handler<StartEnded> for RoomSupervisor {
             }
             Err(failure) => {
                 warn!(room = %room_id, %failure, "room not started");
-                for link in message.inherited.unwrap_or_default().links.into_values() {
-                    link.state.disconnect.shutdown();
+                self.part_with(room_id, message.inherited.unwrap_or_default());
+                let to_retry = others(&mut waiting, failure, message.tenant_id);
+                if let Some(next) = to_retry.first() {
+                    let tenant_id = next.tenant_id;
+                    self.slots.insert(room_id, Slot::Starting(to_retry));
+                    self.start(context, room_id, tenant_id);
                 }
                 Err(failure)
             }
         };
         for asker in waiting {
-            asker.tell(&found, message.tenant_id);
+            asker.tell(&found);
         }
     }
+}
+
+/// The askers for whom a start has to be tried again: it failed because its first asker was another tenant's, or was a
+/// takeover which found nothing to be taken over.
+fn others(waiting: &mut Vec<Asker>, failure: StartError, starter: Option<TenantId>) -> Vec<Asker> {
+    let is_about_starter = match failure {
+        StartError::ForeignTenant => true,
+        StartError::RoomNotFound => starter.is_none(),
+        StartError::Unavailable => false,
+    };
+    if !is_about_starter {
+        return Vec::new();
+    }
+    let (others, same) = std::mem::take(waiting)
+        .into_iter()
+        .partition(|asker| asker.tenant_id.is_some() && asker.tenant_id != starter);
+    *waiting = same;
+    others
 }
 
 impl Handler<RoomGone> for RoomSupervisor {
@@ -296,6 +385,7 @@ impl Handler<RoomGone> for RoomSupervisor {
         };
         self.slots.remove(&room_id);
         if message.is_clean {
+            self.failures.remove(&room_id);
             address.do_send(Forgotten);
         } else if !self.is_stopping {
             error!(room = %room_id, epoch = %message.epoch, "room failed: restarting it from its mirror");

@@ -1,0 +1,179 @@
+//! One message after the other: each goes to the room and is answered before the next is read.
+
+use std::sync::Arc;
+
+use actix::{ActorFutureExt, Addr, AsyncContext, ContextFutureSpawner, MailboxError, WrapFuture};
+
+use super::{COMMAND_PATIENCE, Connection, Context, Phase};
+use crate::{
+    actor::{
+        gate::{JoinAttempt, Refusal},
+        room::{Applied, Instruct, RoomActor, StillThere},
+    },
+    metrics::CommandOutcome,
+    metrics::CommandType,
+    protocol::ClientMessage,
+    room::{
+        command::Command,
+        goodbye::GoodbyeReason,
+        view::{Code, Rejection},
+    },
+};
+
+impl Connection {
+    pub(super) fn message(&mut self, context: &mut Context, message: ClientMessage) {
+        match (message, &self.phase) {
+            (_, Phase::Closing) => {}
+            (
+                ClientMessage::Join {
+                    id,
+                    room_id,
+                    token,
+                    resume,
+                    region,
+                },
+                Phase::Fresh,
+            ) => {
+                if room_id != self.room_id {
+                    let rejection =
+                        Rejection::new(Code::BadRequest, "roomId differs from the path");
+                    return self.refuse(context, Some(id), &rejection);
+                }
+                let attempt = JoinAttempt {
+                    connection_id: self.id,
+                    id,
+                    room_id,
+                    token,
+                    resume,
+                    region,
+                    recipient: context.address().recipient(),
+                    state: Arc::clone(&self.state),
+                };
+                let gate = Arc::clone(&self.gate);
+                async move { gate.enter(attempt).await }
+                    .into_actor(self)
+                    .map(move |entered, this, context| this.entered(context, id, entered))
+                    .wait(context);
+            }
+            (ClientMessage::Join { id, .. }, Phase::Joined(_)) => {
+                let rejection =
+                    Rejection::new(Code::BadRequest, "this connection has joined already");
+                self.refuse(context, Some(id), &rejection);
+            }
+            (ClientMessage::Command { id, command }, Phase::Joined(room)) => {
+                let room = room.clone();
+                self.instruct(context, &room, id, command);
+            }
+            (ClientMessage::KeepAlive, Phase::Joined(room)) => {
+                room.send(StillThere {
+                    connection_id: self.id,
+                })
+                .timeout(COMMAND_PATIENCE)
+                .into_actor(self)
+                .map(|applied, this, context| this.applied(context, None, applied))
+                .wait(context);
+            }
+            (ClientMessage::Command { id, .. }, Phase::Fresh) => {
+                self.refuse(
+                    context,
+                    Some(id),
+                    &Rejection::new(Code::NotInRoom, "join the room first"),
+                );
+            }
+            (ClientMessage::KeepAlive, Phase::Fresh) => {
+                self.refuse(
+                    context,
+                    None,
+                    &Rejection::new(Code::NotInRoom, "join the room first"),
+                );
+            }
+        }
+    }
+
+    fn entered(
+        &mut self,
+        context: &mut Context,
+        id: u64,
+        entered: Result<Addr<RoomActor>, Refusal>,
+    ) {
+        match entered {
+            Ok(room) => {
+                self.state.enter_room();
+                self.phase = Phase::Joined(room);
+            }
+            Err(Refusal { rejection, reason }) => {
+                let metrics = &self.gate.node.metrics;
+                metrics.command(
+                    CommandType::JoinRoom,
+                    CommandOutcome::Refused(rejection.code),
+                );
+                self.refuse(context, Some(id), &rejection);
+                self.end(context, reason);
+            }
+        }
+    }
+
+    /// One command at a time: the next message is read when the room has decided, so TCP holds a fast sender back.
+    fn instruct(
+        &mut self,
+        context: &mut Context,
+        room: &Addr<RoomActor>,
+        id: u64,
+        command: Command,
+    ) {
+        room.send(Instruct {
+            connection_id: self.id,
+            id,
+            command,
+        })
+        .timeout(COMMAND_PATIENCE)
+        .into_actor(self)
+        .map(move |applied, this, context| this.applied(context, Some(id), applied))
+        .wait(context);
+    }
+
+    fn applied(
+        &mut self,
+        context: &mut Context,
+        id: Option<u64>,
+        applied: Result<Applied, MailboxError>,
+    ) {
+        let rejection = match applied {
+            Ok(Applied::Done) => return,
+            Ok(Applied::Busy) => Rejection::new(Code::Unavailable, "the room is overloaded"),
+            Ok(Applied::Closing) => Rejection::new(Code::Unavailable, "the room is closing"),
+            Ok(Applied::Refused(rejection, _)) => rejection,
+            Ok(Applied::Failed) => {
+                self.find_room_again(context);
+                Rejection::new(Code::Internal, "the room failed on this command")
+            }
+            Err(MailboxError::Timeout) => outcome_unknown(),
+            Err(MailboxError::Closed) => {
+                self.find_room_again(context);
+                outcome_unknown()
+            }
+        };
+        if id.is_some() {
+            self.refuse(context, id, &rejection);
+        }
+    }
+
+    /// The room's actor failed: its successor knows this connection.
+    fn find_room_again(&mut self, context: &mut Context) {
+        let (gate, room_id) = (Arc::clone(&self.gate), self.room_id);
+        async move { gate.find_again(room_id).await }
+            .into_actor(self)
+            .map(|found, this, context| match found {
+                Some(room) if matches!(this.phase, Phase::Joined(_)) => {
+                    this.phase = Phase::Joined(room)
+                }
+                Some(_) => {}
+                None => this.end(context, GoodbyeReason::Unavailable),
+            })
+            .wait(context);
+    }
+}
+
+fn outcome_unknown() -> Rejection {
+    Rejection::new(Code::Timeout, "outcome unknown: repeat with the same id")
+}

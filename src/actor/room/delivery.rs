@@ -1,0 +1,141 @@
+//! From effects to connections: one message per connection and commit; eviction of peers that do not read or are silent.
+
+use actix::Context;
+use bytestring::ByteString;
+use tracing::info;
+
+use super::RoomActor;
+use crate::{
+    actor::link::{Link, Lost},
+    ids::{ConnectionId, Timestamp},
+    room::{
+        effect::{Effect, Notice},
+        goodbye::GoodbyeReason,
+        input::Input,
+    },
+};
+
+impl RoomActor {
+    pub(super) fn tell(&mut self, to: ConnectionId, notice: &Notice, durable: bool) {
+        let seq = match notice {
+            Notice::RoomJoined(joined) => Some(joined.seq),
+            Notice::RoomResumed(resumed) => Some(resumed.seq),
+            Notice::LobbyWaiting { .. }
+            | Notice::LobbyDenied { .. }
+            | Notice::Ack { .. }
+            | Notice::RelayAck { .. }
+            | Notice::Error { .. }
+            | Notice::LobbyChanged { .. }
+            | Notice::SfuEndpoint { .. }
+            | Notice::DurabilityChanged { .. }
+            | Notice::KeepAlive { .. } => None,
+        };
+        if self.links.contains_key(&to) {
+            self.push_to(to, notice.encode(durable));
+        }
+        let Some(seq) = seq else {
+            return;
+        };
+        if let Some(link) = self.links.get_mut(&to) {
+            link.sent = Some(seq);
+        }
+        for (target, frame) in self.queue.joined(to) {
+            self.push_to(target, frame);
+        }
+    }
+
+    pub(super) fn push_to(&mut self, to: ConnectionId, frame: ByteString) {
+        if let Some(link) = self.links.get_mut(&to)
+            && link.push(frame)
+        {
+            self.touched.push(to);
+        }
+    }
+
+    /// Hands over one message per connection; answers the connections that are lost.
+    pub(super) fn flush_links(&mut self, now: Timestamp) -> Vec<ConnectionId> {
+        let mut lost = Vec::new();
+        for connection_id in std::mem::take(&mut self.touched) {
+            let Some(link) = self.links.get_mut(&connection_id) else {
+                continue;
+            };
+            match link.flush(now, self.node.limits.link) {
+                Ok(()) if link.is_refused() => {
+                    self.refused.insert(connection_id);
+                }
+                Ok(()) => {
+                    self.refused.remove(&connection_id);
+                    if link.is_done() {
+                        self.close_later(connection_id);
+                    }
+                }
+                Err(reason) => {
+                    self.drop_link(connection_id, reason);
+                    lost.push(connection_id);
+                }
+            }
+        }
+        lost
+    }
+
+    /// The goodbye is on its way; a peer that neither reads it nor closes is cut off.
+    fn close_later(&mut self, connection_id: ConnectionId) {
+        if let Some(link) = self.links.remove(&connection_id) {
+            self.part_with(link);
+        }
+    }
+
+    fn part_with(&self, link: Link) {
+        let parting = link.part(self.node.clock, self.node.limits.link);
+        self.node.io.spawn(parting);
+    }
+
+    /// The room is over: connections that have not taken their goodbye yet are seen off without it.
+    pub(super) fn part_with_all(&mut self) {
+        for (_, link) in std::mem::take(&mut self.links) {
+            self.part_with(link);
+        }
+    }
+
+    fn drop_link(&mut self, connection_id: ConnectionId, reason: Lost) {
+        self.refused.remove(&connection_id);
+        if let Some(link) = self.links.remove(&connection_id) {
+            link.state.disconnect.shutdown();
+        }
+        if let Some(reason) = reason.eviction() {
+            info!(room = %self.room.room_id(), connection = %connection_id, ?reason, "connection evicted");
+            self.node.metrics.eviction(reason);
+        }
+    }
+
+    /// Evicts connections that were not heard of; their actors may stand still, so they cannot judge themselves.
+    pub(super) fn evict_silent(&mut self, context: &mut Context<Self>, now: Timestamp) {
+        let silent: Vec<ConnectionId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| {
+                now.ms_since(link.state.last_seen()) > self.node.limits.ping_timeout_ms
+            })
+            .map(|(connection_id, _)| *connection_id)
+            .collect();
+        for connection_id in silent {
+            self.drop_link(connection_id, Lost::Silent);
+            self.run(context, Input::ConnectionLost { connection_id });
+        }
+    }
+
+    /// Tells every connection goodbye without asking the rules: the room itself goes on elsewhere.
+    pub(super) fn say_goodbye_to_all(&mut self, reason: GoodbyeReason) {
+        let connections: Vec<ConnectionId> = self.links.keys().copied().collect();
+        for connection_id in connections {
+            self.perform(
+                Effect::Disconnect {
+                    connection_id,
+                    reason,
+                },
+                true,
+            );
+        }
+        self.flush_links(self.node.clock.now());
+    }
+}

@@ -1,0 +1,172 @@
+//! What a room's actor does with each message: handlers are synchronous, and all of them end in the rules or in a refusal.
+
+use actix::{ActorContext, Handler};
+
+use super::{
+    LIVENESS_MS, RoomActor,
+    requests::{
+        Abandon, Administer, Applied, ConnectionClosed, Depart, Enter, Forgotten, Instruct,
+        StillThere, Tick,
+    },
+};
+use crate::{
+    actor::link::Link,
+    room::{
+        effect::Ticket,
+        goodbye::GoodbyeReason,
+        input::Input,
+        view::{Code, Rejection},
+    },
+};
+
+impl Handler<Enter> for RoomActor {
+    type Result = Applied;
+
+    fn handle(&mut self, message: Enter, context: &mut Self::Context) -> Applied {
+        if self.is_closing() {
+            return Applied::Closing;
+        }
+        if message.tenant_id != self.room.tenant_id() {
+            let rejection = Rejection::new(Code::Unauthorized, "the token is not for this room");
+            return Applied::Refused(rejection, GoodbyeReason::Unauthorized);
+        }
+        if self.queue.is_full() {
+            return Applied::Busy;
+        }
+        let link = Link::new(message.recipient, message.state);
+        self.links.insert(message.join.connection_id, link);
+        self.run(context, Input::Join(message.join));
+        self.applied()
+    }
+}
+
+impl Handler<Instruct> for RoomActor {
+    type Result = Applied;
+
+    fn handle(&mut self, message: Instruct, context: &mut Self::Context) -> Applied {
+        if self.is_closing() {
+            return Applied::Closing;
+        }
+        if self.queue.is_full() {
+            return Applied::Busy;
+        }
+        self.run(
+            context,
+            Input::Command {
+                connection_id: message.connection_id,
+                id: message.id,
+                command: message.command,
+            },
+        );
+        self.applied()
+    }
+}
+
+impl Handler<StillThere> for RoomActor {
+    type Result = Applied;
+
+    fn handle(&mut self, message: StillThere, context: &mut Self::Context) -> Applied {
+        if self.is_closing() {
+            return Applied::Closing;
+        }
+        if self.queue.is_full() {
+            return Applied::Busy;
+        }
+        let connection_id = message.connection_id;
+        self.run(context, Input::KeepAlive { connection_id });
+        self.applied()
+    }
+}
+
+impl RoomActor {
+    fn applied(&self) -> Applied {
+        if self.is_poisoned {
+            Applied::Failed
+        } else {
+            Applied::Done
+        }
+    }
+}
+
+impl Handler<ConnectionClosed> for RoomActor {
+    type Result = ();
+
+    fn handle(&mut self, message: ConnectionClosed, context: &mut Self::Context) {
+        let connection_id = message.connection_id;
+        self.links.remove(&connection_id);
+        self.refused.remove(&connection_id);
+        if !self.is_closing() {
+            self.run(context, Input::ConnectionLost { connection_id });
+        }
+    }
+}
+
+impl Handler<Administer> for RoomActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Administer, context: &mut Self::Context) {
+        if self.is_closing() || self.queue.is_full() {
+            return;
+        }
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        self.replies.insert(ticket, message.reply);
+        let command = message.command;
+        self.run(context, Input::Admin { ticket, command });
+    }
+}
+
+impl Handler<Tick> for RoomActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Tick, context: &mut Self::Context) {
+        if self.is_poisoned || self.entry.is_none() {
+            return;
+        }
+        let now = self.node.clock.now();
+        self.check_durability(context, now);
+        self.touched.extend(self.refused.iter().copied());
+        if self.departing.is_some() || self.room.is_closed() {
+            return self.settle(context);
+        }
+        if self.liveness_at <= now {
+            self.liveness_at = now.plus_ms(LIVENESS_MS);
+            self.evict_silent(context, now);
+        }
+        self.run(context, Input::Tick);
+    }
+}
+
+impl Handler<Depart> for RoomActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Depart, context: &mut Self::Context) {
+        if self.is_poisoned || self.entry.is_none() {
+            return;
+        }
+        self.departing = Some(message.done);
+        self.commit_if_idle(context);
+        self.settle(context);
+    }
+}
+
+impl Handler<Abandon> for RoomActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Abandon, context: &mut Self::Context) {
+        if self.is_poisoned || self.entry.is_none() {
+            return;
+        }
+        self.say_goodbye_to_all(GoodbyeReason::Draining);
+        self.is_finished = true;
+        self.end_if_done(context);
+    }
+}
+
+impl Handler<Forgotten> for RoomActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Forgotten, context: &mut Self::Context) {
+        context.stop();
+    }
+}

@@ -1,0 +1,107 @@
+//! What is asked of a room's actor.
+
+use std::sync::Arc;
+
+use actix::{Message, MessageResponse, Recipient};
+use tokio::sync::oneshot;
+
+use crate::{
+    actor::link::{Deliver, LinkState},
+    ids::{ConnectionId, TenantId},
+    room::{
+        command::{AdminCommand, Command},
+        goodbye::GoodbyeReason,
+        input::Join,
+        view::{AdminReply, Rejection},
+    },
+};
+
+/// What became of a request: the answer to the client itself comes through the room's FIFO.
+#[derive(Clone, Debug, PartialEq, Eq, MessageResponse)]
+pub enum Applied {
+    /// The rules decided.
+    Done,
+    /// Too much waits: try again later.
+    Busy,
+    /// The room is closing or moving: ask the supervisor again.
+    Closing,
+    /// Not for this room: the connection cannot go on.
+    Refused(Rejection, GoodbyeReason),
+    /// The room failed on this request; it will not be tried again.
+    Failed,
+}
+
+/// A connection asks to come in.
+#[derive(Message)]
+#[rtype(result = "Applied")]
+pub struct Enter {
+    /// The verified join.
+    pub join: Box<Join>,
+    /// The token's tenant.
+    pub tenant_id: TenantId,
+    /// Where to deliver.
+    pub recipient: Recipient<Deliver>,
+    /// Shared with the connection.
+    pub state: Arc<LinkState>,
+}
+
+/// A participant's command.
+#[derive(Message)]
+#[rtype(result = "Applied")]
+pub struct Instruct {
+    /// On which connection.
+    pub connection_id: ConnectionId,
+    /// Its id.
+    pub id: u64,
+    /// The command.
+    pub command: Command,
+}
+
+/// A participant asks for the current `seq`.
+#[derive(Message)]
+#[rtype(result = "Applied")]
+pub struct StillThere {
+    /// On which connection.
+    pub connection_id: ConnectionId,
+}
+
+/// A connection's actor has ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ConnectionClosed {
+    /// Which.
+    pub connection_id: ConnectionId,
+}
+
+/// An admin's command; the answer comes through the room's FIFO.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Administer {
+    /// The command.
+    pub command: AdminCommand,
+    /// Dropped: the room could not answer.
+    pub reply: oneshot::Sender<Result<AdminReply, Rejection>>,
+}
+
+/// Time has passed.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Tick;
+
+/// The node stops: the last commit, goodbye to all, end. Answered when nothing is left to be done.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Depart {
+    /// Dropped or sent: the room has ended.
+    pub done: oneshot::Sender<()>,
+}
+
+/// The node stops and the mirror has not answered in time: goodbye to all, without the last commit.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Abandon;
+
+/// The supervisor has forgotten the room: nobody asks any more.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Forgotten;
