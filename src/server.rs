@@ -65,11 +65,34 @@ pub async fn run(
         .thread_name("io")
         .enable_all()
         .build()?;
+    let served = serve_until_told(
+        config,
+        secrets,
+        options,
+        listener,
+        admin_listener,
+        io.handle(),
+    );
+    let served = served.await;
+    // Also of a start that failed: dropping a runtime waits for it, and must not happen inside another. What still runs on it
+    // has had its time.
+    io.shutdown_background();
+    served
+}
+
+/// All of a node's life that needs the I/O runtime.
+async fn serve_until_told(
+    config: Config,
+    secrets: Secrets,
+    options: ServeOptions,
+    listener: TcpListener,
+    admin_listener: Option<TcpListener>,
+    io: &tokio::runtime::Handle,
+) -> anyhow::Result<()> {
     let store = io
-        .handle()
         .spawn(open_store(store_options(&config), options))
         .await??;
-    let parts = Parts::open(&config, io.handle(), store).await?;
+    let parts = Parts::open(&config, io, store).await?;
     let node = parts.node(&config);
     let rooms = Rooms::start(Arc::clone(&node), arbiters(config.room.arbiters));
     let health = Arc::new(Health::new(Arc::clone(&node), rooms.clone()));
@@ -107,8 +130,6 @@ pub async fn run(
     );
     wait_for_signal().await?;
     stop(&config, &parts, &rooms, &health, server, admin).await;
-    // What still runs on the I/O runtime has had its time.
-    io.shutdown_background();
     Ok(())
 }
 

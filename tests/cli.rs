@@ -145,6 +145,51 @@ fn second_process_on_a_data_directory_is_refused() {
 }
 
 #[test]
+fn start_that_fails_says_why_in_one_line_and_exits_1() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = |name: &str| directory.path().join(name);
+    for name in ["mirror", "store"] {
+        fs::create_dir(data(name)).unwrap();
+    }
+    fs::write(
+        data("mirror").join("mirror.db"),
+        "this is no database".repeat(100),
+    )
+    .unwrap();
+    fs::write(
+        data("store").join("callboard.db"),
+        "this is no database".repeat(100),
+    )
+    .unwrap();
+    let nobody = "postgres://user:hidden@127.0.0.1:1/callboard";
+    for (name, more, word) in [
+        ("schema", &["--no-migrate"][..], "callboard migrate"),
+        ("away", &["--database", nobody], "database"),
+        ("mirror", &[], "database"),
+        ("store", &[], "database"),
+    ] {
+        let data = data(name);
+        let usual = ["serve", "--listen", "127.0.0.1:0", "--data", path(&data)];
+        let output = callboard(
+            &[&usual[..], more].concat(),
+            &[("CALLBOARD_LOG__LEVEL", "error")],
+        );
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{name}: {text}");
+        let said = text
+            .lines()
+            .filter(|line| !line.is_empty())
+            .collect::<Vec<_>>();
+        assert_eq!(said.len(), 1, "{name}: {text}");
+        assert!(
+            said[0].starts_with("error: ") && said[0].contains(word),
+            "{name}: {text}"
+        );
+        assert!(!text.contains("hidden"), "{name}: {text}");
+    }
+}
+
+#[test]
 fn token_is_signed_with_the_key_of_the_data_directory() {
     let directory = tempfile::tempdir().unwrap();
     let lock = DataLock::acquire(directory.path()).unwrap();
