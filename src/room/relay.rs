@@ -89,13 +89,7 @@ impl Room {
                 to,
                 frame,
             }),
-            None => {
-                seat.held.push_back(frame);
-                if seat.held.len() > self.rules.held_relays_max {
-                    seat.held.pop_front();
-                    seat.are_relays_lost = true;
-                }
-            }
+            None => seat.hold(frame, &self.rules),
         }
         self.send(from, Notice::RelayAck { id, seq: self.seq });
     }

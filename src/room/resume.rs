@@ -100,7 +100,7 @@ impl Room {
             resume.token.text
         };
         seat.opened_with = Some(presented);
-        let held = std::mem::take(&mut seat.held);
+        let held = seat.take_held();
         let relays_lost = std::mem::take(&mut seat.are_relays_lost) || token_epoch != epoch;
         let own = ParticipantView::new(join.user_id, &seat.record);
         if let Some(older) = older {

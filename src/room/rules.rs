@@ -30,6 +30,8 @@ pub struct Rules {
     pub lobby_max: usize,
     /// Relays held for one away person.
     pub held_relays_max: usize,
+    /// The same in bytes; whichever is reached first.
+    pub held_relay_bytes_max: usize,
     /// Ended stays remembered per session; beyond it the oldest attendance is forgotten.
     pub left_max: usize,
     /// Bans per room.
@@ -51,6 +53,7 @@ impl Default for Rules {
             tail_bytes_max: 256 * 1024,
             lobby_max: 100,
             held_relays_max: 64,
+            held_relay_bytes_max: 256 * 1024,
             left_max: 20_000,
             bans_max: 10_000,
             region: "local".to_owned(),

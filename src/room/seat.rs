@@ -7,6 +7,7 @@ use bytestring::ByteString;
 use super::{
     input::Join,
     record::{LobbyRecord, ParticipantRecord},
+    rules::Rules,
 };
 use crate::ids::{ConnectionId, Timestamp};
 
@@ -45,8 +46,9 @@ impl Presence {
 pub(super) struct Seat {
     pub(super) record: ParticipantRecord,
     pub(super) presence: Presence,
-    /// Relays for an unconnected person, oldest first, bounded by `held_relays_max`.
-    pub(super) held: VecDeque<ByteString>,
+    /// Relays for an unconnected person, oldest first, bounded in number and in bytes.
+    held: VecDeque<ByteString>,
+    held_bytes: usize,
     /// A held relay was dropped.
     pub(super) are_relays_lost: bool,
     /// Hash of the resume token that opened the connection, until a frame arrives on it.
@@ -59,9 +61,31 @@ impl Seat {
             record,
             presence,
             held: VecDeque::new(),
+            held_bytes: 0,
             are_relays_lost: false,
             opened_with: None,
         }
+    }
+
+    /// Keeps a relay for somebody who is unconnected; beyond the bounds the oldest are lost.
+    pub(super) fn hold(&mut self, frame: ByteString, rules: &Rules) {
+        self.held_bytes += frame.len();
+        self.held.push_back(frame);
+        while self.held.len() > rules.held_relays_max
+            || self.held_bytes > rules.held_relay_bytes_max
+        {
+            let Some(lost) = self.held.pop_front() else {
+                break;
+            };
+            self.held_bytes -= lost.len();
+            self.are_relays_lost = true;
+        }
+    }
+
+    /// What was kept, in the order in which it came.
+    pub(super) fn take_held(&mut self) -> VecDeque<ByteString> {
+        self.held_bytes = 0;
+        std::mem::take(&mut self.held)
     }
 
     pub(super) fn is_connected(&self) -> bool {

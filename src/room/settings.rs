@@ -49,8 +49,10 @@ pub struct Settings {
     /// Whether hosts may start a recording.
     pub is_recording_enabled: bool,
     /// Seats, 1 to 10,000. Lowering it throws nobody out.
+    #[schema(minimum = 1, maximum = 10_000)]
     pub max_participants: u32,
     /// Kinds of joiner that are let in; not empty, no repeats.
+    #[schema(min_items = 1, max_items = 2)]
     pub allowed_roles: Vec<Kind>,
     /// Whether attendees wait until a host admits them.
     pub is_lobby_enabled: bool,
@@ -58,6 +60,7 @@ pub struct Settings {
     pub duplicate_policy: DuplicatePolicy,
     /// Longest life of a session in seconds, 1 to 604,800; none: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 604_800)]
     pub max_duration_secs: Option<u32>,
 }
 

@@ -118,6 +118,28 @@ fn beyond_the_bound_the_oldest_held_relay_is_lost_and_said_to_be() {
 }
 
 #[test]
+fn held_relays_are_bounded_in_bytes_too() {
+    let frame_bytes = |text: &str| 70 + text.len();
+    for (count, is_lost) in [(4, false), (5, true)] {
+        let mut stage = Stage::rules(|rules| {
+            rules.held_relay_bytes_max = 4 * frame_bytes("x".repeat(1_000).as_str()) + 200;
+        });
+        stage.join("bob");
+        stage.join("carl");
+        stage.lose("carl");
+        for number in 1..=count {
+            stage.say(
+                "bob",
+                offer("carl", &format!("{number}{}", "x".repeat(999))),
+            );
+        }
+        let lines = stage.resume("carl", 3);
+        assert_eq!(lines[1].ends_with("relays lost"), is_lost, "{count}");
+        assert_eq!(lines.len(), 2 + 4);
+    }
+}
+
+#[test]
 fn held_relays_die_with_the_stay() {
     let mut stage = Stage::of(&["bob", "carl"]);
     stage.lose("carl");
