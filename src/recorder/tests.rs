@@ -238,9 +238,10 @@ async fn session_that_a_former_process_left_in_the_outbox_is_recorded_without_be
         .unwrap();
     world.finish(session(1), world.ago(HOUR_MS)).await;
     let _recorder = world.recorder();
-    until("the session is recorded and gone from the outbox", || async {
-        world.mirror.outbox(1).await.unwrap().is_empty()
-    })
+    until(
+        "the session is recorded and gone from the outbox",
+        || async { world.mirror.outbox(1).await.unwrap().is_empty() },
+    )
     .await;
     // What is in the outbox is recorded before anything is called lost.
     assert_eq!(world.end_reason(session(1)).await, Some(EndReason::Ended));
