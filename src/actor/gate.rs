@@ -42,7 +42,7 @@ use crate::{
 /// How often a joiner meets a room that is closing or overloaded before it has to come again.
 const TRIES_MAX: usize = 40;
 /// Wait between two tries.
-const TRY_AGAIN: Duration = Duration::from_millis(50);
+pub const TRY_AGAIN: Duration = Duration::from_millis(50);
 /// Longest time from `JoinRoom` to the room's decision.
 pub const JOIN_PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of a resume token before encoding.
@@ -249,21 +249,6 @@ impl Gate {
             }
         }
         Err(Refusal::unavailable())
-    }
-
-    /// The room of a connection whose actor has failed; none: it cannot be had.
-    pub(super) async fn find_again(&self, room_id: RoomId) -> Option<Addr<RoomActor>> {
-        let find = FindRoom {
-            room_id,
-            tenant_id: None,
-        };
-        // The supervisor learns of a death a moment after the senders do.
-        tokio::time::sleep(TRY_AGAIN).await;
-        tokio::time::timeout(JOIN_PATIENCE, self.supervisor.send(find))
-            .await
-            .ok()?
-            .ok()?
-            .ok()
     }
 
     /// Fresh ids and what the token says.

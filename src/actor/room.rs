@@ -211,6 +211,8 @@ impl RoomActor {
     }
 
     fn perform(&mut self, effect: Effect, durable: bool) {
+        #[cfg(test)]
+        super::tests::fail_later_if_told(&effect);
         match effect {
             Effect::Send { to, notice } => self.tell(to, &notice, durable),
             Effect::Broadcast { to, event } => {

@@ -7,7 +7,7 @@ use actix::{ActorFutureExt, Addr, AsyncContext, ContextFutureSpawner, MailboxErr
 use super::{COMMAND_PATIENCE, Connection, Context, Phase};
 use crate::{
     actor::{
-        gate::{JoinAttempt, Refusal},
+        gate::{JoinAttempt, Refusal, TRY_AGAIN},
         room::{Applied, Instruct, RoomActor, StillThere},
     },
     metrics::CommandOutcome,
@@ -15,7 +15,6 @@ use crate::{
     protocol::ClientMessage,
     room::{
         command::Command,
-        goodbye::GoodbyeReason,
         view::{Code, Rejection},
     },
 };
@@ -144,12 +143,12 @@ impl Connection {
             Ok(Applied::Closing) => Rejection::new(Code::Unavailable, "the room is closing"),
             Ok(Applied::Refused(rejection, _)) => rejection,
             Ok(Applied::Failed) => {
-                self.find_room_again(context);
+                self.await_successor(context);
                 Rejection::new(Code::Internal, "the room failed on this command")
             }
             Err(MailboxError::Timeout) => outcome_unknown(),
             Err(MailboxError::Closed) => {
-                self.find_room_again(context);
+                self.await_successor(context);
                 outcome_unknown()
             }
         };
@@ -158,19 +157,10 @@ impl Connection {
         }
     }
 
-    /// The room's actor failed: its successor knows this connection.
-    fn find_room_again(&mut self, context: &mut Context) {
-        let (gate, room_id) = (Arc::clone(&self.gate), self.room_id);
-        async move { gate.find_again(room_id).await }
-            .into_actor(self)
-            .map(|found, this, context| match found {
-                Some(room) if matches!(this.phase, Phase::Joined(_)) => {
-                    this.phase = Phase::Joined(room)
-                }
-                Some(_) => {}
-                None => this.end(context, GoodbyeReason::Unavailable),
-            })
-            .wait(context);
+    /// The room's actor has failed. Its successor tells this connection that it is there, or the supervisor cuts the socket:
+    /// either is waited for a moment, so that a client which repeats its command at once meets the successor.
+    fn await_successor(&mut self, context: &mut Context) {
+        tokio::time::sleep(TRY_AGAIN).into_actor(self).wait(context);
     }
 }
 

@@ -1,0 +1,108 @@
+//! The end of a room and of the node: joins that meet it, and the last commit.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::stage::Stage;
+
+#[actix_web::test]
+async fn join_that_meets_a_closing_room_gets_the_next_session() {
+    let stage = Stage::new().await;
+    let (mut alice, bob) = stage.alice_and_bob().await;
+    let first = alice.look().session_id.clone();
+    let batches = stage.mirror.calls().batches;
+    stage.mirror.pause();
+    alice.post(json!({"type": "EndRoom"})).await;
+    stage.until_commit_waits(batches).await;
+    let mut carol = stage.guest("Carol");
+    carol.connect().await;
+    let join = json!({"type": "JoinRoom", "roomId": carol.room_id, "token": carol.token});
+    let joins = carol.post(join).await;
+    // The end is told first, so the join has met a room that was closing, or came after it.
+    stage.mirror.resume();
+    bob.expect_goodbye("ended", 4004, "stop").await;
+    let joined = carol.answer(joins).await;
+    assert_eq!(joined["type"], "RoomJoined", "{joined}");
+    assert_ne!(joined["sessionId"], first.as_str());
+    assert_eq!(carol.look().participants.len(), 1);
+}
+
+#[actix_web::test]
+async fn node_that_stops_commits_first_and_then_says_goodbye() {
+    let stage = Stage::new().await;
+    let (mut alice, bob) = stage.alice_and_bob().await;
+    let batches = stage.mirror.calls().batches;
+    stage.mirror.pause();
+    let mute = alice
+        .post(json!({"type": "UpdateState", "isMuted": true}))
+        .await;
+    stage.until_commit_waits(batches).await;
+    let stop = stage.rooms.stop(Duration::from_secs(15));
+    let resume = async {
+        tokio::task::yield_now().await;
+        stage.mirror.resume();
+    };
+    let (stopped, ()) = tokio::join!(stop, resume);
+    assert_eq!(stopped, Some(1));
+    for person in [&alice, &bob] {
+        person.expect_goodbye("draining", 1001, "reconnect").await;
+        person.check();
+    }
+    assert_eq!(alice.answer(mute).await["type"], "Ack");
+    let snapshot = stage.claim_elsewhere().await;
+    assert!(snapshot.participants[&stage.host].is_muted);
+    // No room starts any more.
+    let mut carol = stage.guest("Carol");
+    carol
+        .join_expect_error("unavailable", 1013, "reconnect")
+        .await;
+}
+
+#[actix_web::test]
+async fn node_that_stops_while_its_mirror_is_away_says_goodbye_all_the_same() {
+    let stage = Stage::new().await;
+    let (mut alice, bob) = stage.alice_and_bob().await;
+    let batches = stage.mirror.calls().batches;
+    stage.mirror.pause();
+    alice
+        .post(json!({"type": "UpdateState", "isMuted": true}))
+        .await;
+    stage.until_commit_waits(batches).await;
+    assert_eq!(stage.rooms.stop(Duration::from_millis(300)).await, None);
+    for person in [&alice, &bob] {
+        person.expect_goodbye("draining", 1001, "reconnect").await;
+        person.check();
+    }
+}
+
+#[actix_web::test]
+async fn live_session_is_touched_while_it_lives() {
+    let stage = Stage::new().await;
+    let (alice, _bob) = stage.alice_and_bob().await;
+    let id = alice.look().session_id.parse().unwrap();
+    let store = &stage.node.store;
+    stage
+        .until("the opened session", async || {
+            store.has_open_session(stage.room_id).await.unwrap()
+        })
+        .await;
+    let seen_at = async || {
+        let open = store.open_sessions(None, 10).await.unwrap();
+        let session = open.into_iter().find(|open| open.session_id == id);
+        session.expect("the session is open")
+    };
+    let begun = seen_at().await;
+    stage
+        .until("time to pass", async || {
+            stage.node.clock.now() > begun.last_seen_at
+        })
+        .await;
+    // A recorder that starts says at once what lives here.
+    stage.start_recorder(crate::recorder::Recorder::default());
+    stage
+        .until("a later sign of life", async || {
+            seen_at().await.last_seen_at > begun.last_seen_at
+        })
+        .await;
+}

@@ -1,0 +1,146 @@
+//! A panic costs the room a restart from its mirror, nothing else.
+
+use serde_json::{Value, json};
+
+use super::{FAIL, FAIL_LATER, client::TestClient, stage::Stage};
+use crate::room::record::EndReason;
+
+/// A command that meets the restart may be answered with `timeout`; repeated with the same id it is carried out, once.
+async fn insist(person: &mut TestClient, command: Value) {
+    let id = person.post(command.clone()).await;
+    loop {
+        let answer = person.answer(id).await;
+        if answer["type"] == "Ack" {
+            return;
+        }
+        assert_eq!(answer["code"], "timeout", "{answer}");
+        person.post_as(id, command.clone()).await;
+    }
+}
+
+#[actix_web::test]
+async fn room_that_panics_is_restarted_and_everybody_stays() {
+    let stage = Stage::new().await;
+    let (mut alice, mut bob) = stage.alice_and_bob().await;
+    bob.command(json!({"type": "UpdateState", "isMuted": true}))
+        .await;
+    let culprit = bob.post(json!({"type": "SendMessage", "text": FAIL})).await;
+    let error = bob.answer(culprit).await;
+    assert_eq!(
+        (&error["type"], &error["code"]),
+        (&json!("Error"), &json!("internal"))
+    );
+    let before = stage.ownership().await.unwrap().epoch;
+    // The next command of each is carried out, by the successor.
+    insist(
+        &mut alice,
+        json!({"type": "SendMessage", "text": "still here"}),
+    )
+    .await;
+    insist(&mut bob, json!({"type": "UpdateState", "isMuted": false})).await;
+    // The command that made it fail is decided: acknowledged, and not run.
+    bob.post_as(culprit, json!({"type": "SendMessage", "text": "again"}))
+        .await;
+    assert_eq!(bob.answer(culprit).await["type"], "Ack");
+    alice
+        .command(json!({"type": "SendMessage", "text": "last"}))
+        .await;
+    bob.until_seq(alice.seq()).await;
+    for person in [&alice, &bob] {
+        person.check();
+        let view = person.look();
+        assert!(view.closed.is_none());
+        let texts: Vec<&str> = view
+            .events
+            .values()
+            .filter_map(|event| event["text"].as_str())
+            .collect();
+        assert_eq!(texts, ["still here", "last"]);
+    }
+    assert_eq!(alice.sees(&bob.user_id())["isMuted"], false);
+    assert!(stage.ownership().await.unwrap().epoch >= before);
+    assert_eq!(stage.node.metrics.room_restarts_total.get(), 1);
+    let claims = stage.mirror.calls().claims;
+    assert_eq!(claims, 2, "one at the start, one at the restart");
+}
+
+#[actix_web::test]
+async fn unanswered_commands_of_others_time_out_and_may_be_repeated() {
+    let stage = Stage::new().await;
+    let (mut alice, mut bob) = stage.alice_and_bob().await;
+    let batches = stage.mirror.calls().batches;
+    stage.mirror.pause();
+    let asked = alice
+        .post(json!({"type": "UpdateState", "isHandRaised": true}))
+        .await;
+    stage.until_commit_waits(batches).await;
+    let culprit = bob.post(json!({"type": "SendMessage", "text": FAIL})).await;
+    stage
+        .until("the restart", async || {
+            stage.node.metrics.room_restarts_total.get() == 1
+        })
+        .await;
+    stage.mirror.resume();
+    assert_eq!(bob.answer(culprit).await["code"], "internal");
+    assert_eq!(alice.answer(asked).await["code"], "timeout");
+    alice
+        .post_as(asked, json!({"type": "UpdateState", "isHandRaised": true}))
+        .await;
+    assert_eq!(alice.answer(asked).await["type"], "Ack");
+    bob.until("the raised hand", |view| {
+        (view.participants[&alice.user_id()]["isHandRaised"] == true).then_some(())
+    })
+    .await;
+    alice.check();
+    bob.check();
+}
+
+#[actix_web::test]
+async fn event_that_was_committed_before_a_panic_is_seen_once_after_it() {
+    let stage = Stage::new().await;
+    let (mut alice, mut bob) = stage.alice_and_bob().await;
+    alice
+        .post(json!({"type": "SendMessage", "text": FAIL_LATER}))
+        .await;
+    for person in [&mut alice, &mut bob] {
+        let event = person.next_of("MessageReceived").await;
+        assert_eq!(event["text"], FAIL_LATER);
+    }
+    insist(&mut bob, json!({"type": "UpdateState", "isMuted": true})).await;
+    alice.until_seq(bob.seq()).await;
+    alice.check();
+    bob.check();
+    assert_eq!(stage.node.metrics.room_restarts_total.get(), 1);
+}
+
+#[actix_web::test]
+async fn fourth_panic_within_a_minute_ends_the_session_as_failed() {
+    let stage = Stage::new().await;
+    let (mut alice, mut bob) = stage.alice_and_bob().await;
+    for _ in 0..3 {
+        bob.refused(json!({"type": "SendMessage", "text": FAIL}), "internal")
+            .await;
+        insist(
+            &mut alice,
+            json!({"type": "SendMessage", "text": "going on"}),
+        )
+        .await;
+    }
+    bob.post(json!({"type": "SendMessage", "text": FAIL})).await;
+    for person in [&mut alice, &mut bob] {
+        let ended = person.next_of("RoomEnded").await;
+        assert_eq!(ended["reason"], "failed");
+        person.expect_goodbye("failed", 1011, "rejoin").await;
+        person.check();
+    }
+    let session_id = alice.look().session_id.clone();
+    stage
+        .until("the session in SQL", async || {
+            stage.end_reason(&session_id).await == Some(EndReason::Failed)
+        })
+        .await;
+    assert!(!stage.rooms.is_live(stage.room_id));
+    // A new session has a new budget.
+    alice.join().await;
+    assert_ne!(alice.look().session_id, session_id);
+}
