@@ -9,7 +9,10 @@ use common::{
 };
 use serde_json::json;
 
-on_both_backends!(a_client_that_stops_reading_is_evicted_and_nobody_else_notices);
+on_both_backends!(
+    a_client_that_stops_reading_is_evicted_and_nobody_else_notices,
+    a_flood_of_relays_cannot_evict_its_target,
+);
 
 /// Receive buffer of the client that stops reading: fills at once.
 const SMALL_BUFFER_BYTES: u32 = 4096;
@@ -82,6 +85,38 @@ async fn a_client_that_stops_reading_is_evicted_and_nobody_else_notices(backend:
         "it may come back: {}",
         back["type"]
     );
+}
+
+async fn a_flood_of_relays_cannot_evict_its_target(backend: Backend) {
+    const OFFERS: usize = 200;
+    let server = Server::on(backend)
+        .set("LIMITS__COMMANDS_PER_SECOND", 100_000)
+        .set("LIMITS__COMMANDS_BURST", 100_000)
+        .set("LIMITS__SLOW_MS", 20_000)
+        .start()
+        .await;
+    let room = TestRoom::new(&server).await;
+    let mut alice = room.alice().await;
+    let person = room.person("Slow").await;
+    let mut slow = room.client(&person);
+    slow.receive_buffer_bytes = Some(SMALL_BUFFER_BYTES);
+    slow.join().await;
+    slow.stop_reading();
+    let sdp = "x".repeat(60_000);
+    for _ in 0..OFFERS {
+        alice
+            .command(json!({"type": "SendOffer", "targetUserId": person.user_id, "sdp": sdp}))
+            .await;
+    }
+    let dropped = server.metric("callboard_relays_dropped_total", &[]).await;
+    assert!(dropped > 0.0, "{dropped} relays dropped");
+    slow.read_on();
+    alice
+        .command(json!({"type": "UpdateState", "isMuted": true}))
+        .await;
+    slow.until_seq(alice.seq()).await;
+    assert_eq!(slow.look().closed, None);
+    assert_eq!(server.metric(EVICTIONS, &[]).await, 0.0);
 }
 
 fn messages(client: &TestClient) -> usize {

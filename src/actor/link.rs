@@ -211,6 +211,14 @@ impl Link {
         self.refused_since.is_some()
     }
 
+    /// Whether a relay may be added. Others' relays get half of the bound, so that nobody can be evicted by a flood of them:
+    /// they are sent at most once, and the room's own events are not.
+    #[must_use]
+    pub fn has_room_for_relay(&self, bytes: usize, limits: LinkLimits) -> bool {
+        let waiting = self.state.waiting_bytes.load(Ordering::Relaxed) + self.pending_bytes;
+        waiting + bytes <= limits.outgoing_bytes_max / 2
+    }
+
     /// Hands over what is pending as one message. A full mailbox is no failure yet: it is tried again later.
     pub fn flush(&mut self, now: Timestamp, limits: LinkLimits) -> Result<(), Lost> {
         if self.is_idle() {

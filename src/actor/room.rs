@@ -186,7 +186,7 @@ impl RoomActor {
         let needs = self.room.version();
         for effect in effects {
             if let Some((to, frame)) = self.queue.push(effect, needs) {
-                self.push_to(to, frame);
+                self.push_relay(to, frame);
             }
         }
         true

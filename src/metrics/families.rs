@@ -31,6 +31,8 @@ pub struct Families {
     pub sessions_recorded_total: IntCounter,
     /// Failed attempts to write sessions.
     pub recorder_retries_total: IntCounter,
+    /// Relays not passed on because their target was behind.
+    pub relays_dropped_total: IntCounter,
     /// By type and outcome; see [`Metrics::command`](super::Metrics::command).
     pub(super) commands_total: IntCounterVec,
     /// By reason; see [`Metrics::eviction`](super::Metrics::eviction).
@@ -82,6 +84,10 @@ impl Families {
             sessions_recorded_total: counter(
                 "sessions_recorded_total",
                 "Finished sessions written to SQL.",
+            ),
+            relays_dropped_total: counter(
+                "relays_dropped_total",
+                "Offers, answers, candidates and direct messages dropped because their target was behind.",
             ),
             recorder_retries_total: counter(
                 "recorder_retries_total",
@@ -151,6 +157,7 @@ impl Families {
             Box::new(self.room_restarts_total.clone()),
             Box::new(self.sessions_recorded_total.clone()),
             Box::new(self.recorder_retries_total.clone()),
+            Box::new(self.relays_dropped_total.clone()),
             Box::new(self.commands_total.clone()),
             Box::new(self.evictions_total.clone()),
             Box::new(self.refused_connections_total.clone()),

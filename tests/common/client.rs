@@ -252,6 +252,11 @@ impl TestClient {
         self.reading.send_replace(false);
     }
 
+    /// Reads again.
+    pub fn read_on(&self) {
+        self.reading.send_replace(true);
+    }
+
     /// Sends raw text.
     pub async fn send_text(&mut self, text: &str) {
         self.send_message(Message::text(text)).await;

@@ -52,6 +52,17 @@ impl RoomActor {
         }
     }
 
+    /// A relay to somebody who is behind is dropped.
+    pub(super) fn push_relay(&mut self, to: ConnectionId, frame: ByteString) {
+        let limits = self.node.limits.link;
+        match self.links.get(&to) {
+            Some(link) if !link.has_room_for_relay(frame.len(), limits) => {
+                self.node.metrics.relays_dropped_total.inc();
+            }
+            Some(_) | None => self.push_to(to, frame),
+        }
+    }
+
     /// Hands over one message per connection; answers the connections that are lost.
     pub(super) fn flush_links(&mut self, now: Timestamp) -> Vec<ConnectionId> {
         let mut lost = Vec::new();
