@@ -6,6 +6,7 @@ mod clock;
 mod connection;
 mod directory;
 mod durability;
+mod failures;
 mod gate;
 mod link;
 mod queue;

@@ -13,9 +13,6 @@ use std::{
 /// Lines a source file may have; more hides a concern that wants a file of its own.
 const LINES_MAX: usize = 400;
 
-/// Longer files that are still waiting for their cut.
-const LONGER: [&str; 2] = ["src/actor/connection.rs", "src/actor/room.rs"];
-
 /// What the rules of a room must not know: the shell, the adapters, clocks and randomness.
 const FOREIGN_TO_THE_CORE: [&str; 14] = [
     "actix",
@@ -96,14 +93,7 @@ fn rules_of_a_room_know_no_shell_no_clock_and_no_randomness() {
 fn files_are_short_enough_to_answer_one_question() {
     let is_long = |file: &String| read(file).lines().count() > LINES_MAX;
     let long: Vec<String> = rust_files("src").into_iter().filter(is_long).collect();
-    let unexpected: Vec<&String> = long
-        .iter()
-        .filter(|file| !LONGER.contains(&file.as_str()))
-        .collect();
-    assert!(
-        unexpected.is_empty(),
-        "over {LINES_MAX} lines: {unexpected:?}"
-    );
+    assert!(long.is_empty(), "over {LINES_MAX} lines: {long:?}");
 }
 
 #[test]

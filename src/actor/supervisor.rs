@@ -1,10 +1,6 @@
 //! Finds rooms or starts them: one start per room however many ask at once; watches their deaths and restarts the failed.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler, Message, ResponseFuture};
 use tokio::sync::oneshot;
@@ -12,41 +8,16 @@ use tracing::{error, info, warn};
 
 use super::{
     Node,
+    failures::{Budget, Failures},
     room::{Depart, Forgotten, RoomActor, Survivors},
     start::{StartError, Started, restart_room, start_room},
 };
 use crate::ids::{Epoch, RoomId, TenantId};
 
-/// Restarts of one room within [`RESTART_WINDOW`]; one more failure ends its session.
-const RESTARTS_MAX: usize = 3;
-/// See [`RESTARTS_MAX`].
-const RESTART_WINDOW: Duration = Duration::from_secs(60);
 /// Rooms that are starting at the same time; more have to ask again.
 const STARTING_MAX: usize = 4_096;
 /// Askers that wait for one room's start.
 const WAITING_MAX: usize = 16_384;
-
-/// What a failure of a room leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Budget {
-    /// It goes on.
-    Restart,
-    /// It is restarted to end its session.
-    End,
-    /// Even that failed: nothing is tried until the window is over.
-    GiveUp,
-}
-
-impl Budget {
-    /// After so many failures within the window.
-    fn after(failures: usize) -> Self {
-        match failures {
-            0..=RESTARTS_MAX => Self::Restart,
-            _ if failures == RESTARTS_MAX + 1 => Self::End,
-            _ => Self::GiveUp,
-        }
-    }
-}
 
 /// The answer to [`FindRoom`].
 pub type Found = Result<Addr<RoomActor>, StartError>;
@@ -132,8 +103,8 @@ pub struct RoomSupervisor {
     /// Where rooms live, with the next one to be used.
     arbiters: Vec<Arbiter>,
     next_arbiter: usize,
-    /// When rooms failed, within the window.
-    failures: HashMap<RoomId, VecDeque<Instant>>,
+    /// How often rooms failed.
+    failures: Failures,
     is_stopping: bool,
 }
 
@@ -147,7 +118,7 @@ impl RoomSupervisor {
             starting: 0,
             arbiters,
             next_arbiter: 0,
-            failures: HashMap::new(),
+            failures: Failures::default(),
             is_stopping: false,
         }
     }
@@ -192,7 +163,7 @@ impl RoomSupervisor {
             mut survivors,
             ..
         } = gone;
-        match self.count_failure(room_id) {
+        match self.failures.count(room_id, Instant::now()) {
             Budget::Restart => {}
             Budget::End => survivors.must_end = true,
             Budget::GiveUp => {
@@ -213,27 +184,6 @@ impl RoomSupervisor {
         for link in survivors.links.into_values() {
             link.state.disconnect.shutdown();
         }
-    }
-
-    /// Whether a room failed so often that it is left alone for now.
-    fn is_given_up(&self, room_id: RoomId) -> bool {
-        self.failures.get(&room_id).is_some_and(|times| {
-            Budget::after(times.len()) == Budget::GiveUp
-                && times
-                    .back()
-                    .is_some_and(|last| last.elapsed() < RESTART_WINDOW)
-        })
-    }
-
-    fn count_failure(&mut self, room_id: RoomId) -> Budget {
-        let now = Instant::now();
-        self.failures.retain(|_, times| {
-            times.retain(|time| now.duration_since(*time) < RESTART_WINDOW);
-            !times.is_empty()
-        });
-        let times = self.failures.entry(room_id).or_default();
-        times.push_back(now);
-        Budget::after(times.len())
     }
 
     fn place(
@@ -263,7 +213,7 @@ impl Handler<FindRoom> for RoomSupervisor {
 
     fn handle(&mut self, message: FindRoom, context: &mut Self::Context) -> Self::Result {
         let FindRoom { room_id, tenant_id } = message;
-        if self.is_stopping || self.is_given_up(room_id) {
+        if self.is_stopping || self.failures.is_given_up(room_id, Instant::now()) {
             return answer(Err(StartError::Unavailable));
         }
         let (answer_to, receiver) = oneshot::channel();
@@ -385,7 +335,7 @@ impl Handler<RoomGone> for RoomSupervisor {
         };
         self.slots.remove(&room_id);
         if message.is_clean {
-            self.failures.remove(&room_id);
+            self.failures.forget(room_id);
             address.do_send(Forgotten);
         } else if !self.is_stopping {
             error!(room = %room_id, epoch = %message.epoch, "room failed: restarting it from its mirror");
