@@ -99,9 +99,11 @@ struct Recovered {
 }
 
 /// What became of a recovery.
-enum Recovery {
+pub(super) enum Recovery {
     /// Written under a new epoch.
     Restored(crate::ids::Epoch),
+    /// The room's closing commit had arrived before, and its session is in SQL already.
+    Closed,
     /// Somebody else owns the room, or its session is closed.
     Lost,
     /// The mirror or SQL is away.
@@ -267,7 +269,7 @@ impl RoomActor {
 
 /// Writes the snapshot if the mirror's ownership is still what it was, or if the room is missing there and its session
 /// is not closed.
-async fn restore(
+pub(super) async fn restore(
     node: &Node,
     commit: &Commit,
     outcome: CommitOutcome,
@@ -278,6 +280,7 @@ async fn restore(
             let session = commit.changes.head.as_ref().and_then(|head| head.session);
             if let Some(session) = session {
                 match node.store.session_closed(session.session_id).await {
+                    Ok(true) if commit.changes.closing.is_some() => return Ok(Recovery::Closed),
                     Ok(true) => return Ok(Recovery::Lost),
                     Ok(false) => {}
                     Err(fault) => {
@@ -357,6 +360,10 @@ impl Handler<Recovered> for RoomActor {
                 self.room.begin_epoch(epoch);
                 info!(room = %self.room.room_id(), %epoch, "the mirror has the room again");
                 self.answered(context, true);
+                self.settle(context);
+            }
+            Recovery::Closed => {
+                self.committed = flight.to;
                 self.settle(context);
             }
             Recovery::Lost => self.give_up(context),

@@ -1,10 +1,21 @@
 //! The end of a room and of the node: joins that meet it, and the last commit.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::json;
+use uuid::Uuid;
 
 use super::stage::Stage;
+use crate::{
+    actor::durability::{Recovery, restore},
+    ids::{Epoch, Seq, SessionId, Timestamp, UserId, Version},
+    mirror::{Commit, CommitOutcome},
+    room::{
+        record::{ChangeSet, Closing, Head, SessionHead},
+        settings::Settings,
+    },
+    store::DEFAULT_TENANT,
+};
 
 #[actix_web::test]
 async fn join_that_meets_a_closing_room_gets_the_next_session() {
@@ -105,4 +116,68 @@ async fn live_session_is_touched_while_it_lives() {
             seen_at().await.last_seen_at > begun.last_seen_at
         })
         .await;
+}
+
+#[actix_web::test]
+async fn close_that_was_recorded_before_its_answer_came_is_a_close() {
+    let stage = Stage::new().await;
+    stage.start_recorder(stage.node.recorder.clone());
+    let (mut alice, _bob) = stage.alice_and_bob().await;
+    let session_id = alice.look().session_id.clone();
+    alice.command(json!({"type": "EndRoom"})).await;
+    stage
+        .until("the session is in SQL", async || {
+            stage.end_reason(&session_id).await.is_some()
+        })
+        .await;
+    let closing = |closing| Commit {
+        room_id: stage.room_id,
+        owner: stage.node.node_id,
+        epoch: Epoch(1),
+        changes: changes_of(session_id.parse().unwrap(), closing),
+    };
+    let alive = Arc::new(());
+    let alive = Arc::downgrade(&alive);
+    for (commit, is_close) in [
+        (closing(Some(Closing { session: None })), true),
+        (closing(None), false),
+    ] {
+        let became = restore(&stage.node, &commit, CommitOutcome::Missing, &alive).await;
+        assert_eq!(matches!(became, Ok(Recovery::Closed)), is_close);
+        assert_eq!(matches!(became, Ok(Recovery::Lost)), !is_close);
+    }
+}
+
+/// A full snapshot of a room without people, in this session.
+fn changes_of(session_id: SessionId, closing: Option<Closing>) -> ChangeSet {
+    let head = Head {
+        tenant_id: DEFAULT_TENANT,
+        host_user_id: UserId(Uuid::nil()),
+        settings: Settings::default(),
+        sfu_region: None,
+        is_recording: false,
+        is_locked: false,
+        session: Some(SessionHead {
+            session_id,
+            start_time: Timestamp(0),
+        }),
+        epoch_starts: Vec::new(),
+        empty_at: None,
+        depart_at: None,
+        ends_at: None,
+    };
+    ChangeSet {
+        from: Version(0),
+        to: Version(1),
+        seq: Seq(0),
+        is_full: true,
+        head: Some(head),
+        participants: BTreeMap::new(),
+        lobby: BTreeMap::new(),
+        left: BTreeMap::new(),
+        bans: BTreeMap::new(),
+        tail: Vec::new(),
+        tail_keep: 0,
+        closing,
+    }
 }
