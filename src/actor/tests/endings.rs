@@ -121,7 +121,6 @@ async fn live_session_is_touched_while_it_lives() {
 #[actix_web::test]
 async fn close_that_was_recorded_before_its_answer_came_is_a_close() {
     let stage = Stage::new().await;
-    stage.start_recorder(stage.node.recorder.clone());
     let (mut alice, _bob) = stage.alice_and_bob().await;
     let session_id = alice.look().session_id.clone();
     alice.command(json!({"type": "EndRoom"})).await;
