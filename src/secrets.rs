@@ -14,7 +14,7 @@ use thiserror::Error;
 
 pub use self::{
     api_key::ApiKeyText,
-    directory::DataLock,
+    directory::{DataLock, make_private_file},
     files::{
         API_KEY_FILE, BOOTSTRAP_API_KEY_VARIABLE, GivenSecrets, SIGNING_KEY_VARIABLE, Secrets,
         load_or_create, load_signing_key,

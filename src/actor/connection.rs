@@ -89,8 +89,8 @@ impl Connection {
 
     /// Ends the connection for what its peer did.
     fn violated(&mut self, context: &mut Context, violation: Violation) {
-        let eviction = match violation {
-            Violation::TooLarge => EvictionReason::TooLarge,
+        let (eviction, code) = match violation {
+            Violation::TooLarge => (EvictionReason::TooLarge, Code::TooLarge),
             Violation::ReservedBit
             | Violation::UnknownOpcode
             | Violation::Unmasked
@@ -98,18 +98,7 @@ impl Connection {
             | Violation::BadLength
             | Violation::BadFragment
             | Violation::Codec
-            | Violation::InvalidText => EvictionReason::Protocol,
-        };
-        let code = match violation {
-            Violation::TooLarge => Code::TooLarge,
-            Violation::ReservedBit
-            | Violation::UnknownOpcode
-            | Violation::Unmasked
-            | Violation::BadControl
-            | Violation::BadLength
-            | Violation::BadFragment
-            | Violation::Codec
-            | Violation::InvalidText => Code::BadRequest,
+            | Violation::InvalidText => (EvictionReason::Protocol, Code::BadRequest),
         };
         debug!(connection = %self.id, %violation, "connection ended");
         self.gate.node.metrics.eviction(eviction);

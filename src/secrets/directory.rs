@@ -68,6 +68,22 @@ impl DataLock {
     }
 }
 
+/// Makes a file of the data directory, if it is missing, readable by its owner only. SQLite gives its side files the mode of
+/// the main one.
+///
+/// # Errors
+///
+/// When it can be neither opened nor made.
+pub fn make_private_file(path: &Path) -> std::io::Result<()> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map(|_| ())
+}
+
 fn write_process_id(file: &mut File) -> std::io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;

@@ -4,7 +4,7 @@
 //! current-thread runtimes of HTTP workers. Here a dropped call simply goes on by itself; the pool's lease sees to it that its
 //! connection is not used again, and closing the connection rolls back what was open.
 
-use std::{error::Error, fs::OpenOptions, os::unix::fs::OpenOptionsExt, time::Duration};
+use std::{error::Error, path::Path, time::Duration};
 
 use diesel::{
     Connection, ConnectionError, ConnectionResult, QueryResult, SqliteConnection,
@@ -13,6 +13,8 @@ use diesel::{
 use diesel_async::sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper};
 use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
 use tokio::runtime::Handle;
+
+use crate::secrets::make_private_file;
 
 /// SQLite behind blocking threads.
 pub(super) type SqliteConn = SyncConnectionWrapper<SqliteConnection, BlockingThreads>;
@@ -54,7 +56,11 @@ pub(super) async fn connect(
 /// A connection with foreign keys, write-ahead log and full durability: the mirror forgets a session once it is recorded here.
 /// `busy`: how long SQLite itself waits for another writer.
 pub(super) fn open(path: &str, busy: Duration) -> ConnectionResult<SqliteConnection> {
-    make_private(path)?;
+    let is_file = !path.starts_with(":memory:") && !path.starts_with("file:");
+    if is_file {
+        make_private_file(Path::new(path))
+            .map_err(|error| ConnectionError::BadConnection(error.to_string()))?;
+    }
     let mut connection = SqliteConnection::establish(path)?;
     connection
         .batch_execute(&format!(
@@ -63,21 +69,6 @@ pub(super) fn open(path: &str, busy: Duration) -> ConnectionResult<SqliteConnect
         ))
         .map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(connection)
-}
-
-/// Makes the file, if it is missing, readable by its owner only; SQLite gives its side files the mode of the main one.
-fn make_private(path: &str) -> ConnectionResult<()> {
-    if path.starts_with(":memory:") || path.starts_with("file:") {
-        return Ok(());
-    }
-    OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(path)
-        .map(|_| ())
-        .map_err(|error| ConnectionError::BadConnection(error.to_string()))
 }
 
 /// Begins a transaction that has the write lock from the start: one that begins by reading cannot wait for it later.

@@ -1,6 +1,6 @@
 //! The file: its tables, its pragmas, its mode. The names inside are those of the Redis data model.
 
-use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path};
+use std::path::Path;
 
 use diesel::{
     Connection, QueryableByName, RunQueryDsl, connection::SimpleConnection, sql_query,
@@ -8,7 +8,7 @@ use diesel::{
 };
 
 use super::{SqliteSync, fault};
-use crate::mirror::MirrorFault;
+use crate::{mirror::MirrorFault, secrets::make_private_file};
 
 /// Layout of the tables, kept in `user_version`.
 const LAYOUT: i32 = 1;
@@ -76,13 +76,8 @@ pub(super) fn open(path: &Path, sync: SqliteSync) -> Result<SqliteConnection, Mi
         .to_str()
         .ok_or_else(|| fault("the path of the mirror file is not UTF-8"))?;
     if text != ":memory:" {
-        // Names and token hashes are inside. SQLite gives its side files the mode of the main one.
-        OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(path)
+        // Names and token hashes are inside.
+        make_private_file(path)
             .map_err(|error| fault(format!("cannot open the mirror file: {error}")))?;
     }
     let mut connection = SqliteConnection::establish(text).map_err(fault)?;
