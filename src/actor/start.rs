@@ -116,6 +116,8 @@ async fn claim(
     expected: Option<Ownership>,
     basis: Option<RoomBasis>,
 ) -> Result<Option<Started>, StartError> {
+    // Asked before the claim: a fault afterwards would leave a room that is ours and nobody runs.
+    let lost_at = last_sign_of_life(node, expected).await?;
     let claim = Claim {
         room_id,
         expected,
@@ -137,7 +139,7 @@ async fn claim(
     let now = node.clock.now();
     let rules = Arc::clone(&node.rules);
     if let Some(mut snapshot) = snapshot {
-        if let Some(at) = last_sign_of_life(node, expected).await? {
+        if let Some(at) = lost_at {
             snapshot.lost_at(at.min(now));
         }
         return Ok(Some(Started {
