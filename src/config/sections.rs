@@ -49,16 +49,6 @@ pub struct HttpConfig {
     pub keyless_joins_burst: u32,
 }
 
-impl HttpConfig {
-    /// Whether a browser page of this origin may call: CORS and the WebSocket's `Origin` ask here.
-    #[must_use]
-    pub fn allows_origin(&self, origin: &str) -> bool {
-        self.allowed_origins
-            .iter()
-            .any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
-    }
-}
-
 /// `[connection]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
