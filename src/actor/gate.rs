@@ -136,7 +136,7 @@ impl From<StartError> for Refusal {
                 GoodbyeReason::RoomNotFound,
             ),
             StartError::ForeignTenant => Self::unauthorized("the token is not for this room"),
-            StartError::Unavailable => Self::unavailable(),
+            StartError::Elsewhere(_) | StartError::Unavailable => Self::unavailable(),
         }
     }
 }

@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::Node;
 use crate::{
-    ids::{Epoch, RoomId, TenantId, Timestamp, Version},
+    ids::{Epoch, NodeId, RoomId, TenantId, Timestamp, Version},
     mirror::{Claim, ClaimOutcome, MirrorFault, Ownership},
     room::{Room, RoomBasis, record::BanRecord},
     store::StoreFault,
@@ -33,7 +33,10 @@ pub enum StartError {
     /// Another tenant's.
     #[error("another tenant's room")]
     ForeignTenant,
-    /// Mirror or SQL away, owned by a live node, or too much at once.
+    /// Owned by a live other node.
+    #[error("another node's room")]
+    Elsewhere(NodeId),
+    /// Mirror or SQL away, or too much at once.
     #[error("not available now")]
     Unavailable,
 }
@@ -102,8 +105,7 @@ pub async fn restart_room(
 async fn require_claimable(node: &Node, stored: Ownership) -> Result<(), StartError> {
     match stored.owner {
         Some(owner) if owner != node.node_id && !node.peers.is_gone(owner).await => {
-            warn!(%owner, "the room is owned by a live node");
-            Err(StartError::Unavailable)
+            Err(StartError::Elsewhere(owner))
         }
         Some(_) | None => Ok(()),
     }

@@ -310,7 +310,7 @@ fn others(waiting: &mut Vec<Asker>, failure: StartError, starter: Option<TenantI
     let is_about_starter = match failure {
         StartError::ForeignTenant => true,
         StartError::RoomNotFound => starter.is_none(),
-        StartError::Unavailable => false,
+        StartError::Elsewhere(_) | StartError::Unavailable => false,
     };
     if !is_about_starter {
         return Vec::new();
