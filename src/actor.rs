@@ -1,54 +1,46 @@
 //! The actors: one per live room, one per connection, and the supervisor that brings them together. The only place that
 //! knows actix actors; [`Rooms`] is what the rest of the node sees of them.
 
-mod bases;
-mod clock;
 mod connection;
 mod directory;
 mod durability;
 mod failures;
 mod gate;
 mod link;
-mod queue;
 mod room;
-mod start;
 mod supervisor;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use actix::{Actor, Addr, Arbiter};
 use tokio::{runtime::Handle, sync::oneshot};
+use url::Url;
 
-use self::{
-    bases::Bases,
-    durability::Verify,
-    room::{Abandon, Administer},
-    supervisor::{FindRoom, RoomSupervisor, StopRooms},
-};
 pub use self::{
-    clock::Clock,
     connection::Connection,
     directory::{Directory, Figures},
     gate::{ConnectionLimits, Gate, Place, pace},
     link::{LinkLimits, LinkState},
-    queue::QueueLimits,
-    start::StartError,
+    room::HandOver,
+};
+use self::{
+    durability::{Look, Verify},
+    room::{Abandon, Administer},
+    supervisor::{FindRoom, Right, RoomSupervisor, StopRooms},
 };
 use crate::{
-    cluster::{Neighbour, Peers},
+    claims::{Claimant, StartError},
+    clock::Clock,
+    cluster::{self, Neighbour, Registry},
     ids::{NodeId, RoomId},
     metrics::Metrics,
     mirror::{MirrorFault, Ownership, RoomMirror, writer::MirrorWriter},
+    owner::OwnerLimits,
     recorder::Recorder,
     room::{
         command::AdminCommand,
-        rules::Rules,
         view::{AdminReply, Rejection},
     },
     store::Store,
@@ -60,16 +52,12 @@ const ADMIN_PATIENCE: Duration = Duration::from_secs(10);
 /// Times and bounds of the actors.
 #[derive(Clone, Copy, Debug)]
 pub struct ActorLimits {
-    /// Of each room's FIFO.
-    pub queue: QueueLimits,
+    /// Of each owned room.
+    pub owner: OwnerLimits,
     /// Of each connection, seen from its room.
     pub link: LinkLimits,
     /// Silence after which a connection is lost.
     pub ping_timeout_ms: u64,
-    /// Without an answer of the mirror for this long a room is degraded.
-    pub stall_ms: u64,
-    /// How often idle rooms are verified in the mirror.
-    pub verify_ms: u64,
 }
 
 /// What all actors of this process share.
@@ -90,16 +78,26 @@ pub struct Node {
     pub recorder: Recorder,
     /// Figures.
     pub metrics: Metrics,
-    /// Of all rooms.
-    pub rules: Arc<Rules>,
     /// Of all actors.
     pub limits: ActorLimits,
-    /// The other processes on the same mirror.
-    pub peers: Peers,
+    /// Makes this node the owner of rooms.
+    pub claimant: Claimant,
+    /// The other processes on the same mirror; none: it is this process's alone.
+    pub registry: Option<Arc<Registry>>,
     /// Live rooms.
     pub directory: Arc<Directory>,
-    /// What SQL said of rooms that were started here.
-    pub bases: Mutex<Bases>,
+}
+
+impl Node {
+    /// Where the room's signalling is at its new owner; of one that is not known: at any node that lives.
+    fn signal_url_at(&self, owner: Option<NodeId>, room_id: RoomId) -> Option<Url> {
+        let registry = self.registry.as_ref()?;
+        let neighbour = match owner {
+            Some(owner) => registry.neighbour(owner)?,
+            None => registry.successors().into_iter().next()?,
+        };
+        cluster::signal_url(&neighbour.url, room_id)
+    }
 }
 
 /// Where a room is live.
@@ -153,19 +151,12 @@ impl Rooms {
         if self.is_live(room_id) {
             return Ok(Location::Here);
         }
-        let owner = self
-            .node
-            .mirror
-            .ownership(room_id)
-            .await?
-            .and_then(|stored| stored.owner);
-        let Some(owner) = owner.filter(|owner| *owner != self.node.node_id) else {
+        let Some(owner) = self.node.claimant.owner_of(room_id).await? else {
             return Ok(Location::Nowhere);
         };
-        Ok(match self.node.peers.neighbour(owner).await {
-            Some(neighbour) => Location::At(neighbour),
-            None => Location::Nowhere,
-        })
+        let registry = self.node.registry.as_ref();
+        let neighbour = registry.and_then(|registry| registry.neighbour(owner));
+        Ok(neighbour.map_or(Location::Nowhere, Location::At))
     }
 
     /// Asks a room that is live on this node; never starts one. The command is carried out even if the asker does not wait.
@@ -213,11 +204,11 @@ impl Rooms {
             AdminCommand::ChangeSettings(_)
             | AdminCommand::End(_)
             | AdminCommand::Remove { ban: true, .. } => {
-                self.node.forget_basis(room_id);
+                self.node.claimant.forget_basis(room_id);
             }
 
             AdminCommand::LiftBan { user_id } => {
-                self.node.forget_basis(room_id);
+                self.node.claimant.forget_basis(room_id);
                 self.node.recorder.forget_ban(room_id, *user_id);
             }
             AdminCommand::Describe
@@ -251,8 +242,7 @@ impl Rooms {
         room_id: RoomId,
         former: Ownership,
     ) -> Result<(), StartError> {
-        let _ = former;
-        self.take_over(room_id).await
+        self.find(room_id, Right::Handover(former)).await
     }
 
     /// Takes over a room of a process that is gone.
@@ -260,15 +250,19 @@ impl Rooms {
     /// # Errors
     /// When it cannot be had.
     pub async fn take_over(&self, room_id: RoomId) -> Result<(), StartError> {
-        let find = FindRoom {
-            room_id,
-            tenant_id: None,
-        };
-        self.supervisor
-            .send(find)
-            .await
-            .map_err(|_| StartError::Unavailable)?
-            .map(|_| ())
+        self.find(room_id, Right::Takeover).await
+    }
+
+    async fn find(&self, room_id: RoomId, right: Right) -> Result<(), StartError> {
+        let found = self.supervisor.send(FindRoom { room_id, right }).await;
+        found.map_err(|_| StartError::Unavailable)?.map(|_| ())
+    }
+
+    /// The node's lease has been judged: every room looks now.
+    pub fn look_all(&self) {
+        for room in self.node.directory.addresses() {
+            room.do_send(Look);
+        }
     }
 
     /// The mirror may have lost everything: every room looks now.
@@ -278,11 +272,11 @@ impl Rooms {
         }
     }
 
-    /// Ends all rooms of this node without ending their meetings: last commit, goodbye. Answers how many did; none: not all
+    /// Ends all rooms of this node without ending their meetings: last commit, handover, goodbye. Answers how many did; none: not all
     /// within `patience`. Then the others say goodbye without the last commit.
-    pub async fn stop(&self, patience: Duration) -> Option<usize> {
+    pub async fn stop(&self, hand_over: HandOver, patience: Duration) -> Option<usize> {
         let (done, stopped) = oneshot::channel();
-        self.supervisor.do_send(StopRooms { done });
+        self.supervisor.do_send(StopRooms { hand_over, done });
         if let Ok(Ok(ended)) = tokio::time::timeout(patience, stopped).await {
             return Some(ended);
         }

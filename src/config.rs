@@ -28,8 +28,7 @@ pub use self::{
     load::Sources,
     sections::{
         ClusterConfig, ConnectionConfig, HttpConfig, IceServer, LogConfig, LogFormat, MirrorConfig,
-        PartitionPolicy, RecorderConfig, RoomConfig, SfuConfig, SqliteSynchronous, StoreConfig,
-        TokenConfig,
+        RecorderConfig, RoomConfig, SfuConfig, SqliteSynchronous, StoreConfig, TokenConfig,
     },
 };
 

@@ -5,7 +5,11 @@
 
 pub mod ids;
 
+pub mod clock;
+
 pub mod room;
+
+pub mod lease;
 
 pub mod protocol;
 
@@ -17,11 +21,15 @@ pub mod metrics;
 
 pub mod mirror;
 
+pub mod owner;
+
 pub mod store;
 
 pub mod ws;
 
 pub mod recorder;
+
+pub mod claims;
 
 pub mod cluster;
 

@@ -155,7 +155,7 @@ pub trait RoomMirror: Send + Sync + 'static {
     /// Who owns a room.
     async fn ownership(&self, room_id: RoomId) -> Result<Option<Ownership>, MirrorFault>;
 
-    /// Rooms that a node owns, at least (a hint: claims check the truth).
+    /// Rooms that a node owns, and those without owner that it released, at least (a hint: claims check the truth).
     async fn rooms_of(&self, node_id: NodeId) -> Result<Vec<RoomId>, MirrorFault>;
 
     /// All nodes known to the mirror.

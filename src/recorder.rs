@@ -17,7 +17,8 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use crate::{
-    actor::{Clock, Directory},
+    actor::Directory,
+    clock::Clock,
     ids::{RoomId, SessionId, Timestamp, UserId},
     metrics::Metrics,
     mirror::{MirrorFault, RoomMirror},
@@ -37,7 +38,7 @@ const TOUCH_EVERY: Duration = Duration::from_secs(60);
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 /// A session seen alive more recently is not called lost: its room may be on its way into the mirror. Three times the pace at
 /// which live sessions are touched, by whatever process.
-const LOST_AFTER: Duration = Duration::from_secs(180);
+pub const LOST_AFTER: Duration = Duration::from_secs(180);
 /// Sessions refused for good that are remembered, so as not to be tried with every round.
 const REFUSED_MAX: usize = 10_000;
 

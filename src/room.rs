@@ -156,6 +156,7 @@ impl Room {
             Input::ConnectionLost { connection_id } => self.connection_lost(now, connection_id),
             Input::Admin { ticket, command } => self.admin(now, ticket, command),
             Input::Tick => self.tick(now),
+            Input::Suspend => self.note_lost(now),
             Input::Durability { durable } => self.durability(durable),
             Input::Reattach { connections } => self.reattach(now, &connections),
             Input::Decide { connection_id, id } => self.decide(connection_id, id),

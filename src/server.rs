@@ -25,7 +25,7 @@ use crate::{
     config::Config,
     http::{self, AppState, HttpOptions},
     mirror::NodeRecord,
-    recorder::{Recorder, RecorderParts},
+    recorder::RecorderParts,
     secrets::Secrets,
     store::{Store, StoreOptions},
     ws,
@@ -37,6 +37,8 @@ const IO_THREADS: usize = 2;
 const REQUESTS_PATIENCE_SECS: u64 = 5;
 /// How long the recorder may take when the node stops; what is left waits in the outbox.
 const RECORDER_PATIENCE: Duration = Duration::from_secs(5);
+/// How often the registry is read while a heartbeat passes: the finer, the sooner an expiry is seen.
+const LOOKS_PER_HEARTBEAT: u32 = 4;
 /// How often orphaned rooms are looked for.
 const ORPHANS_EVERY: Duration = Duration::from_secs(3);
 
@@ -93,7 +95,7 @@ async fn serve_until_told(
         .spawn(open_store(store_options(&config), options))
         .await??;
     let parts = Parts::open(&config, io, store).await?;
-    let node = parts.node(&config);
+    let node = parts.node(&config, &secrets.signing)?;
     let rooms = Rooms::start(Arc::clone(&node), arbiters(config.room.arbiters));
     let health = Arc::new(Health::new(Arc::clone(&node), rooms.clone()));
     let gate = Arc::new(Gate::new(
@@ -129,7 +131,7 @@ async fn serve_until_told(
         "listening on http://{}, advertised as {}", config.listen, config.advertise
     );
     wait_for_signal().await?;
-    stop(&config, &parts, &rooms, &health, server, admin).await;
+    stop(&config, &node, &rooms, &health, server, admin).await;
     Ok(())
 }
 
@@ -213,12 +215,26 @@ fn start_tasks(
             seen_at: node.clock.now(),
         },
         clock: node.clock,
+        tenure: node.claimant.tenure.clone(),
         interval: config.cluster.heartbeat,
     };
     io.spawn(heartbeat.run({
         let health = Arc::clone(health);
-        Arc::new(move || (health.phase().name(), health.connections()))
+        Arc::new(move || health.load())
     }));
+    if let Some(registry) = &node.registry {
+        let tenure = &node.claimant.tenure;
+        io.spawn(cluster::pulse(tenure.clone(), node.clock));
+        let look = config.cluster.heartbeat / LOOKS_PER_HEARTBEAT;
+        io.spawn(Arc::clone(registry).keep_fresh(look));
+        io.spawn(cluster::keep_judging(
+            tenure.clone(),
+            node.clock,
+            Arc::clone(registry),
+            rooms.clone(),
+            config.cluster.heartbeat,
+        ));
+    }
     io.spawn(Arc::clone(health).watch());
     io.spawn(adopt(Arc::clone(node), rooms.clone(), Arc::clone(health)));
 }
@@ -226,8 +242,10 @@ fn start_tasks(
 /// Takes over what former processes left; the node is ready when that was tried once.
 async fn adopt(node: Arc<crate::actor::Node>, rooms: Rooms, health: Arc<Health>) {
     loop {
-        match cluster::take_over_orphans(&node.mirror, &node.peers, &rooms, node.node_id).await {
-            Ok(true) if matches!(node.peers, cluster::Peers::None) => {
+        match cluster::take_over_orphans(&node.mirror, &node.claimant.peers, &rooms, node.node_id)
+            .await
+        {
+            Ok(true) if node.registry.is_none() => {
                 return health.enter(Phase::Ready);
             }
             Ok(_) => health.enter(Phase::Ready),
@@ -290,27 +308,44 @@ async fn wait_for_signal() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Not ready → rooms commit and say goodbye → SQL has what is finished → listeners close. Meetings stay in the mirror.
+/// Not ready → rooms commit, are handed over and say goodbye → SQL has what is finished → the registry forgets the node → listeners close.
 async fn stop(
     config: &Config,
-    parts: &Parts,
+    node: &crate::actor::Node,
     rooms: &Rooms,
     health: &Health,
     server: ServerHandle,
     admin: Option<ServerHandle>,
 ) {
     health.enter(Phase::Draining);
-    match rooms.stop(config.cluster.drain_timeout).await {
-        Some(ended) => info!(ended, "rooms have committed and said goodbye"),
+    let mirror = Arc::clone(&node.mirror);
+    let hand_over = match &node.registry {
+        Some(registry) => cluster::to_successors(Arc::clone(registry), mirror),
+        None => cluster::to_nobody(mirror),
+    };
+    match rooms.stop(hand_over, config.cluster.drain_timeout).await {
+        Some(ended) => info!(ended, "rooms were handed over"),
         None => warn!("not all rooms have committed: what they did not commit is lost"),
     }
-    let recorder: &Recorder = &parts.recorder;
-    if !recorder.flush(RECORDER_PATIENCE).await {
+    if !node.recorder.flush(RECORDER_PATIENCE).await {
         warn!("not all sessions are in SQL: the next process records them");
     }
+    leave_registry(node).await;
     server.stop(true).await;
     if let Some(admin) = admin {
         admin.stop(true).await;
     }
     info!("stopped");
+}
+
+/// A node without rooms is forgotten; one that left some behind stays listed, so that they are found.
+async fn leave_registry(node: &crate::actor::Node) {
+    let left = match node.mirror.rooms_of(node.node_id).await {
+        Ok(rooms) if rooms.is_empty() => node.mirror.forget_node(node.node_id).await,
+        Ok(_) => Ok(()),
+        Err(fault) => Err(fault),
+    };
+    if let Err(fault) = left {
+        warn!(%fault, "the registry still lists this node");
+    }
 }

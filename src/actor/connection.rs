@@ -15,7 +15,7 @@ use tracing::debug;
 
 use super::{
     gate::{Gate, JOIN_PATIENCE},
-    link::{CLOSE_TIMEOUT, Deliver, LinkState},
+    link::{CLOSE_TIMEOUT, Deliver, Farewell, LinkState},
     room::{ConnectionClosed, RoomActor},
 };
 use crate::{
@@ -35,6 +35,14 @@ const MAILBOX: usize = 16;
 const PARTS_MAX: usize = 64;
 /// How long a room may take to decide; beyond it the outcome is unknown to the client.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many people per millisecond may come back to the nodes that take over.
+const RETURNS_PER_MS: u64 = 5;
+/// Bounds of the time over which they are spread, in milliseconds.
+const SPREAD_MS_MIN: u64 = 20;
+const SPREAD_MS_MAX: u64 = 5_000;
+/// When those come back for whom nobody was there, in milliseconds.
+const UNAVAILABLE_MS: std::ops::RangeInclusive<u64> = 100..=1_000;
 
 /// Where the connection stands.
 enum Phase {
@@ -130,20 +138,59 @@ impl Connection {
     }
 
     /// Says goodbye and closes; the peer has [`CLOSE_TIMEOUT`] to do the same.
-    fn end(&mut self, context: &mut Context, reason: GoodbyeReason) {
+    fn end(&mut self, context: &mut Context, farewell: impl Into<Farewell>) {
         if matches!(self.phase, Phase::Closing) {
             return;
         }
         self.leave_room();
         self.phase = Phase::Closing;
-        let mut goodbye = Goodbye::from(reason);
-        goodbye.retry_after_ms = retry_after_ms(reason);
+        let Farewell { reason, url } = farewell.into();
+        let goodbye = Goodbye {
+            retry_after_ms: self.retry_after_ms(reason),
+            url: url.map(String::from),
+            ..Goodbye::from(reason)
+        };
         context.text(encode_goodbye(&goodbye));
         context.close(Some(CloseReason {
             code: CloseCode::from(reason.close_code()),
             description: None,
         }));
         self.cut_off_after(CLOSE_TIMEOUT, |_| true);
+    }
+
+    /// Spreads those who come back at once: the people of a room that moved by how many this node may have to send away, those
+    /// for whom nobody is there by a while that somebody may need to come.
+    fn retry_after_ms(&self, reason: GoodbyeReason) -> Option<u64> {
+        match reason {
+            GoodbyeReason::Draining | GoodbyeReason::Moved => {
+                let connections = self.gate.node.metrics.connections.get().unsigned_abs();
+                let spread_ms = (connections / RETURNS_PER_MS).clamp(SPREAD_MS_MIN, SPREAD_MS_MAX);
+                Some(rand::random_range(0..=spread_ms))
+            }
+            GoodbyeReason::Unavailable => Some(rand::random_range(UNAVAILABLE_MS)),
+            GoodbyeReason::Unauthorized
+            | GoodbyeReason::Banned
+            | GoodbyeReason::RoleNotAllowed
+            | GoodbyeReason::Denied
+            | GoodbyeReason::Forbidden
+            | GoodbyeReason::RoomFull
+            | GoodbyeReason::RoomLocked
+            | GoodbyeReason::Duplicate
+            | GoodbyeReason::RoomNotFound
+            | GoodbyeReason::Ended
+            | GoodbyeReason::Failed
+            | GoodbyeReason::Removed
+            | GoodbyeReason::Superseded
+            | GoodbyeReason::Left
+            | GoodbyeReason::TooSlow
+            | GoodbyeReason::TooLarge
+            | GoodbyeReason::RateLimited
+            | GoodbyeReason::Timeout
+            | GoodbyeReason::BadRequest
+            | GoodbyeReason::ProtocolError
+            | GoodbyeReason::InvalidText
+            | GoodbyeReason::Internal => None,
+        }
     }
 
     fn leave_room(&self) {
@@ -242,15 +289,6 @@ impl Connection {
     }
 }
 
-/// Spreads those who come back at once.
-fn retry_after_ms(reason: GoodbyeReason) -> Option<u64> {
-    matches!(
-        reason,
-        GoodbyeReason::Draining | GoodbyeReason::Unavailable | GoodbyeReason::Moved
-    )
-    .then(|| rand::random_range(100..=1_000))
-}
-
 impl Actor for Connection {
     type Context = Context;
 
@@ -299,8 +337,8 @@ impl Handler<Deliver> for Connection {
         for frame in delivery.frames {
             context.text(frame);
         }
-        if let Some(reason) = delivery.goodbye {
-            self.end(context, reason);
+        if let Some(farewell) = delivery.goodbye {
+            self.end(context, farewell);
         }
     }
 }

@@ -13,7 +13,7 @@ use actix::Addr;
 
 use super::room::{RoomActor, Tick};
 use crate::{
-    actor::clock::Clock,
+    clock::Clock,
     ids::{RoomId, SessionId, Timestamp},
     metrics::Metrics,
 };

@@ -20,10 +20,10 @@ use super::{
     Node, Rooms,
     link::{Deliver, LinkState},
     room::{Applied, ConnectionClosed, Enter, RoomActor},
-    start::StartError,
-    supervisor::{FindRoom, RoomSupervisor},
+    supervisor::{FindRoom, Right, RoomSupervisor},
 };
 use crate::{
+    claims::StartError,
     ids::{ApiKeyId, ConnectionId, RoomId, SessionId, StayId},
     room::{
         command::ResumeRequest,
@@ -217,7 +217,7 @@ impl Gate {
         for _ in 0..TRIES_MAX {
             let find = FindRoom {
                 room_id: attempt.room_id,
-                tenant_id: Some(tenant_id),
+                right: Right::Join(tenant_id),
             };
             let room = self
                 .supervisor

@@ -10,9 +10,11 @@ use std::{
 
 use actix::{Addr, Message, Recipient, dev::SendError};
 use bytestring::ByteString;
+use url::Url;
 
-use super::{clock::Clock, room::RoomActor};
+use super::room::RoomActor;
 use crate::{
+    clock::Clock,
     ids::{Seq, Timestamp},
     metrics::EvictionReason,
     room::goodbye::GoodbyeReason,
@@ -24,6 +26,29 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How soon a delivery that was refused is tried again after the room's end.
 const TRY_AGAIN: Duration = Duration::from_millis(50);
 
+/// The last word to a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Farewell {
+    /// Why; decides action and close code.
+    pub reason: GoodbyeReason,
+    /// Where the room goes on: a complete signal URL.
+    pub url: Option<Url>,
+}
+
+impl Farewell {
+    /// With the place where the room goes on, if it is known.
+    #[must_use]
+    pub fn to(reason: GoodbyeReason, url: Option<Url>) -> Self {
+        Self { reason, url }
+    }
+}
+
+impl From<GoodbyeReason> for Farewell {
+    fn from(reason: GoodbyeReason) -> Self {
+        Self { reason, url: None }
+    }
+}
+
 /// Frames for a client, in order; all that one commit released for it.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -33,7 +58,7 @@ pub struct Deliver {
     /// Sum of their lengths.
     pub bytes: usize,
     /// Close after the frames.
-    pub goodbye: Option<GoodbyeReason>,
+    pub goodbye: Option<Farewell>,
     /// The room goes on in another actor: commands go there from now on.
     pub room: Option<Addr<RoomActor>>,
 }
@@ -135,7 +160,7 @@ pub struct Link {
     /// Frames released by the commit at hand, then frames that the connection refused.
     pending: Vec<ByteString>,
     pending_bytes: usize,
-    goodbye: Option<GoodbyeReason>,
+    goodbye: Option<Farewell>,
     /// To be told to the connection: where its room is now.
     room: Option<Addr<RoomActor>>,
     /// The goodbye was handed over.
@@ -171,9 +196,9 @@ impl Link {
     }
 
     /// Makes the next delivery the last; whether this is the first thing in it.
-    pub fn close(&mut self, reason: GoodbyeReason) -> bool {
+    pub fn close(&mut self, farewell: Farewell) -> bool {
         let is_first = self.is_idle();
-        self.goodbye = Some(reason);
+        self.goodbye = Some(farewell);
         is_first
     }
 

@@ -17,27 +17,30 @@ use actix::{Actor, ActorContext, Addr, AsyncContext, Context};
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
+use self::succession::Departure;
 pub use self::{
     requests::{
-        Abandon, Administer, Applied, ConnectionClosed, Depart, Enter, Forgotten, Instruct,
-        StillThere, Tick,
+        Abandon, Administer, Applied, ConnectionClosed, Depart, Enter, Forgotten, HandOver,
+        Instruct, StillThere, Tick,
     },
     succession::Survivors,
 };
 use super::{
     Node,
     directory::Entry,
-    durability::{Durability, Flight},
-    link::Link,
-    queue::Queue,
+    durability::Flight,
+    link::{Farewell, Link},
     supervisor::RoomSupervisor,
 };
 use crate::{
+    claims::Started,
     ids::{ConnectionId, Timestamp, Version},
+    lease::LeaseView,
     metrics::{CommandOutcome, CommandType},
+    owner::Owner,
     room::{
         Room,
-        effect::{Effect, Notice, Ticket},
+        effect::{Effect, Ticket},
         input::Input,
         view::{AdminReply, Rejection},
     },
@@ -51,26 +54,24 @@ const LIVENESS_MS: u64 = 2_000;
 const REFUSED_MS: u64 = 50;
 /// See the module.
 pub struct RoomActor {
-    pub(super) room: Room,
+    pub(super) owner: Owner,
     pub(super) node: Arc<Node>,
     supervisor: Addr<RoomSupervisor>,
     pub(super) entry: Option<Arc<Entry>>,
     links: HashMap<ConnectionId, Link>,
-    queue: Queue,
     /// Links with something to be delivered.
     touched: Vec<ConnectionId>,
     /// Links that refused a delivery.
     refused: HashSet<ConnectionId>,
     replies: HashMap<Ticket, oneshot::Sender<Result<AdminReply, Rejection>>>,
     last_ticket: u64,
-    /// Version that the mirror has.
-    pub(super) committed: Version,
     pub(super) flight: Option<Flight>,
-    pub(super) durability: Durability,
+    /// Lives as long as nobody else claims the room here.
+    pub(super) alive: Arc<()>,
     liveness_at: Timestamp,
     /// The room's next deadline at a version: looked up again only when something has changed.
     deadline: (Version, Option<Timestamp>),
-    departing: Option<oneshot::Sender<()>>,
+    departing: Option<Departure>,
     culprit: Option<(ConnectionId, u64)>,
     /// What a predecessor left behind, until started.
     inherited: Option<Survivors>,
@@ -81,21 +82,30 @@ pub struct RoomActor {
 }
 
 impl RoomActor {
-    /// The actor of a room whose state at `committed` the mirror has.
+    /// The actor of a room that was claimed.
     pub fn new(
-        room: Room,
-        committed: Version,
+        started: Started,
         node: Arc<Node>,
         supervisor: Addr<RoomSupervisor>,
         inherited: Option<Survivors>,
     ) -> Self {
         let now = node.clock.now();
+        let lease = LeaseView {
+            standing: node.claimant.tenure.cell().view(now).standing,
+            term: started.term,
+        };
+        let owner = Owner::new(
+            started.room,
+            started.committed,
+            node.node_id,
+            node.limits.owner,
+            now,
+            lease,
+        );
         Self {
-            queue: Queue::new(node.limits.queue),
-            durability: Durability::new(now),
             liveness_at: now.plus_ms(LIVENESS_MS),
-            deadline: (room.version(), deadline_of(&room)),
-            room,
+            deadline: (owner.room().version(), deadline_of(owner.room())),
+            owner,
             node,
             supervisor,
             entry: None,
@@ -104,8 +114,8 @@ impl RoomActor {
             refused: HashSet::new(),
             replies: HashMap::new(),
             last_ticket: 0,
-            committed,
             flight: None,
+            alive: Arc::new(()),
             departing: None,
             culprit: None,
             inherited,
@@ -116,7 +126,10 @@ impl RoomActor {
 
     /// Whether no request is taken any more.
     fn is_closing(&self) -> bool {
-        self.is_poisoned || self.is_finished || self.departing.is_some() || self.room.is_closed()
+        self.is_poisoned
+            || self.is_finished
+            || self.departing.is_some()
+            || self.owner.room().is_closed()
     }
 
     /// Whether the rules failed: this state is neither used nor written any more.
@@ -124,9 +137,14 @@ impl RoomActor {
         self.is_poisoned
     }
 
+    /// Whether nothing is to be done any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_poisoned || self.entry.is_none()
+    }
+
     /// Lets something happen: rules, commit, effects. Connections that turn out to be lost on the way are fed back.
     pub(super) fn run(&mut self, context: &mut Context<Self>, input: Input) {
-        if self.is_poisoned {
+        if self.is_poisoned || !self.look(context, self.node.clock.now()) {
             return;
         }
         let mut inputs = VecDeque::from([input]);
@@ -135,7 +153,7 @@ impl RoomActor {
             if !self.apply(context, now, input) {
                 return;
             }
-            self.commit_if_idle(context);
+            self.mirror(context, now);
             let lost = self.release(now);
             inputs.extend(
                 lost.into_iter()
@@ -157,20 +175,22 @@ impl RoomActor {
             | Input::ConnectionLost { .. }
             | Input::Admin { .. }
             | Input::Tick
+            | Input::Suspend
             | Input::Durability { .. }
             | Input::Reattach { .. }
             | Input::Decide { .. }
             | Input::End(_) => (None, None),
         };
-        let room = &mut self.room;
+        let owner = &mut self.owner;
         let kind = command_type(&input);
         let decided = catch_unwind(AssertUnwindSafe(|| {
             #[cfg(test)]
             super::tests::fail_if_told(&input);
-            room.apply(now, input)
+            owner.apply(now, input)
         }));
-        let Ok(effects) = decided else {
-            error!(room = %self.room.room_id(), epoch = %self.room.epoch(), "the room failed");
+        let Ok(applied) = decided else {
+            let room = self.owner.room();
+            error!(room = %room.room_id(), epoch = %room.epoch(), "the room failed");
             self.is_poisoned = true;
             self.culprit = culprit;
             if let Some(joiner) = joiner {
@@ -181,22 +201,21 @@ impl RoomActor {
             return false;
         };
         if let Some(kind) = kind {
-            self.node.metrics.command(kind, outcome(&effects));
+            let outcome = applied
+                .refusal
+                .map_or(CommandOutcome::Applied, CommandOutcome::Refused);
+            self.node.metrics.command(kind, outcome);
         }
-        let needs = self.room.version();
-        for effect in effects {
-            if let Some((to, frame)) = self.queue.push(effect, needs) {
-                self.push_relay(to, frame);
-            }
+        for (to, frame) in applied.relays {
+            self.push_relay(to, frame);
         }
         true
     }
 
     /// Performs what need not wait any longer; answers the connections that are lost.
     pub(super) fn release(&mut self, now: Timestamp) -> Vec<ConnectionId> {
-        let is_degraded = self.durability.is_degraded();
-        while let Some(effect) = self.queue.pop(self.committed, is_degraded) {
-            self.perform(effect, !is_degraded);
+        while let Some((effect, durable)) = self.owner.next_effect() {
+            self.perform(effect, durable);
         }
         self.flush_links(now)
     }
@@ -231,7 +250,7 @@ impl RoomActor {
                 reason,
             } => {
                 if let Some(link) = self.links.get_mut(&connection_id)
-                    && link.close(reason)
+                    && link.close(Farewell::from(reason))
                 {
                     self.touched.push(connection_id);
                 }
@@ -246,15 +265,17 @@ impl RoomActor {
                 session_id,
                 start_time,
             } => {
-                info!(room = %self.room.room_id(), session = %session_id, "session began");
-                self.node
-                    .recorder
-                    .open_session(self.room.room_id(), session_id, start_time);
+                info!(room = %self.owner.room().room_id(), session = %session_id, "session began");
+                self.node.recorder.open_session(
+                    self.owner.room().room_id(),
+                    session_id,
+                    start_time,
+                );
             }
             Effect::StoreBan { user_id, ban } => {
                 self.node
                     .recorder
-                    .store_ban(self.room.room_id(), user_id, ban.created_at);
+                    .store_ban(self.owner.room().room_id(), user_id, ban.created_at);
             }
             Effect::Closed { session } => {
                 if let Some(session) = session {
@@ -272,21 +293,22 @@ impl RoomActor {
         let Some(entry) = &self.entry else {
             return;
         };
-        if self.deadline.0 != self.room.version() {
-            self.deadline = (self.room.version(), deadline_of(&self.room));
+        let room = self.owner.room();
+        if self.deadline.0 != room.version() {
+            self.deadline = (room.version(), deadline_of(room));
         }
         let now = self.node.clock.now();
         let wishes = [
             Some(self.liveness_at),
             self.deadline.1,
             (!self.refused.is_empty()).then(|| now.plus_ms(REFUSED_MS)),
-            Some(self.next_durability_check(now)),
+            Some(self.owner.next_check(now)),
         ];
         for wish in wishes.into_iter().flatten() {
             entry.wake_at(wish);
         }
-        entry.show(self.room.participant_count(), self.durability.is_degraded());
-        entry.show_session(self.room.session().map(|session| session.session_id));
+        entry.show(room.participant_count(), self.owner.is_degraded());
+        entry.show_session(room.session().map(|session| session.session_id));
     }
 }
 
@@ -304,34 +326,12 @@ fn command_type(input: &Input) -> Option<CommandType> {
         Input::Admin { .. } => Some(CommandType::Admin),
         Input::ConnectionLost { .. }
         | Input::Tick
+        | Input::Suspend
         | Input::Durability { .. }
         | Input::Reattach { .. }
         | Input::Decide { .. }
         | Input::End(_) => None,
     }
-}
-
-/// What became of a request.
-fn outcome(effects: &[Effect]) -> CommandOutcome {
-    let refusal = effects.iter().find_map(|effect| match effect {
-        Effect::Send {
-            notice: Notice::Error { rejection, .. },
-            ..
-        }
-        | Effect::Reply {
-            result: Err(rejection),
-            ..
-        } => Some(rejection.code),
-        Effect::Send { .. }
-        | Effect::Reply { .. }
-        | Effect::Broadcast { .. }
-        | Effect::Relay { .. }
-        | Effect::Disconnect { .. }
-        | Effect::OpenSession { .. }
-        | Effect::StoreBan { .. }
-        | Effect::Closed { .. } => None,
-    });
-    refusal.map_or(CommandOutcome::Applied, CommandOutcome::Refused)
 }
 
 impl Actor for RoomActor {
@@ -342,7 +342,7 @@ impl Actor for RoomActor {
         let entry = Arc::new(Entry::new(context.address(), self.node.metrics.clone()));
         self.node
             .directory
-            .insert(self.room.room_id(), Arc::clone(&entry));
+            .insert(self.owner.room().room_id(), Arc::clone(&entry));
         self.entry = Some(entry);
         match self.inherited.take() {
             Some(survivors) => self.inherit(context, survivors),

@@ -9,10 +9,13 @@ use tracing::{error, info, warn};
 use super::{
     Node,
     failures::{Budget, Failures},
-    room::{Depart, Forgotten, RoomActor, Survivors},
-    start::{StartError, Started, restart_room, start_room},
+    room::{Depart, Forgotten, HandOver, RoomActor, Survivors},
 };
-use crate::ids::{Epoch, RoomId, TenantId};
+use crate::{
+    claims::{StartError, Started},
+    ids::{Epoch, RoomId, TenantId},
+    mirror::Ownership,
+};
 
 /// Rooms that are starting at the same time; more have to ask again.
 const STARTING_MAX: usize = 4_096;
@@ -28,8 +31,40 @@ pub type Found = Result<Addr<RoomActor>, StartError>;
 pub struct FindRoom {
     /// Which room.
     pub room_id: RoomId,
-    /// Whose it must be; none: a takeover, whoever's it is.
-    pub tenant_id: Option<TenantId>,
+    /// Who asks.
+    pub right: Right,
+}
+
+/// By what right a room is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// Somebody of this tenant joins.
+    Join(TenantId),
+    /// Its owner is gone.
+    Takeover,
+    /// Its owner hands it over.
+    Handover(Ownership),
+}
+
+impl Right {
+    /// Whose the room must be; none: whoever's it is.
+    fn tenant_id(self) -> Option<TenantId> {
+        match self {
+            Self::Join(tenant_id) => Some(tenant_id),
+            Self::Takeover | Self::Handover(_) => None,
+        }
+    }
+
+    /// Whether a start by another right may succeed although one by this right has failed so.
+    fn explains(self, failure: StartError, other: Self) -> bool {
+        match failure {
+            StartError::ForeignTenant => other.tenant_id().is_some() && other != self,
+            StartError::RoomNotFound => self.tenant_id().is_none() && other.tenant_id().is_some(),
+            StartError::Elsewhere(_) | StartError::Unavailable => {
+                matches!(other, Self::Handover(_)) && other != self
+            }
+        }
+    }
 }
 
 /// A room's actor has ended.
@@ -46,10 +81,12 @@ pub struct RoomGone {
     pub survivors: Survivors,
 }
 
-/// The node stops: every room commits, says goodbye and ends. Answered when all have, or dropped.
+/// The node stops: every room commits, is handed over, says goodbye and ends. Answered when all have, or dropped.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct StopRooms {
+    /// Finds each a successor.
+    pub hand_over: HandOver,
     /// Receives the number of rooms that ended.
     pub done: oneshot::Sender<usize>,
 }
@@ -59,15 +96,15 @@ pub struct StopRooms {
 #[rtype(result = "()")]
 struct StartEnded {
     room_id: RoomId,
-    /// Of the first asker.
-    tenant_id: Option<TenantId>,
+    /// Of the first asker; none: a restart.
+    right: Option<Right>,
     result: Result<Started, StartError>,
     inherited: Option<Survivors>,
 }
 
 /// Somebody who waits for a start.
 struct Asker {
-    tenant_id: Option<TenantId>,
+    right: Right,
     answer: oneshot::Sender<Found>,
 }
 
@@ -75,7 +112,12 @@ impl Asker {
     /// A start that succeeded is none of a foreign asker's.
     fn tell(self, found: &Result<(Addr<RoomActor>, TenantId), StartError>) {
         let answer = match found {
-            Ok((_, owner)) if self.tenant_id.is_some_and(|tenant| tenant != *owner) => {
+            Ok((_, owner))
+                if self
+                    .right
+                    .tenant_id()
+                    .is_some_and(|tenant| tenant != *owner) =>
+            {
                 Err(StartError::ForeignTenant)
             }
             Ok((address, _)) => Ok(address.clone()),
@@ -124,17 +166,23 @@ impl RoomSupervisor {
     }
 
     /// Starts a room on the I/O runtime; the result comes back as a message.
-    fn start(&mut self, context: &mut Context<Self>, room_id: RoomId, tenant_id: Option<TenantId>) {
+    fn start(&mut self, context: &mut Context<Self>, room_id: RoomId, right: Right) {
         let node = Arc::clone(&self.node);
-        let start = async move { start_room(&node, room_id, tenant_id).await };
-        self.launch(context, room_id, tenant_id, None, start);
+        let start = async move {
+            match right {
+                Right::Join(tenant_id) => node.claimant.start(room_id, Some(tenant_id)).await,
+                Right::Takeover => node.claimant.start(room_id, None).await,
+                Right::Handover(former) => node.claimant.take_from(room_id, former).await,
+            }
+        };
+        self.launch(context, room_id, Some(right), None, start);
     }
 
     fn launch(
         &mut self,
         context: &mut Context<Self>,
         room_id: RoomId,
-        tenant_id: Option<TenantId>,
+        right: Option<Right>,
         inherited: Option<Survivors>,
         start: impl Future<Output = Result<Started, StartError>> + Send + 'static,
     ) {
@@ -148,7 +196,7 @@ impl RoomSupervisor {
             });
             supervisor.do_send(StartEnded {
                 room_id,
-                tenant_id,
+                right,
                 result,
                 inherited,
             });
@@ -174,7 +222,7 @@ impl RoomSupervisor {
         self.slots.insert(room_id, Slot::Starting(Vec::new()));
         self.node.metrics.room_restarts_total.inc();
         let node = Arc::clone(&self.node);
-        let start = async move { restart_room(&node, room_id, epoch).await };
+        let start = async move { node.claimant.restart(room_id, epoch).await };
         self.launch(context, room_id, None, Some(survivors), start);
     }
 
@@ -195,7 +243,7 @@ impl RoomSupervisor {
         self.next_arbiter = (self.next_arbiter + 1) % self.arbiters.len();
         let (node, supervisor) = (Arc::clone(&self.node), context.address());
         RoomActor::start_in_arbiter(&self.arbiters[self.next_arbiter].handle(), move |_| {
-            RoomActor::new(started.room, started.committed, node, supervisor, inherited)
+            RoomActor::new(started, node, supervisor, inherited)
         })
     }
 }
@@ -212,19 +260,22 @@ impl Handler<FindRoom> for RoomSupervisor {
     type Result = ResponseFuture<Found>;
 
     fn handle(&mut self, message: FindRoom, context: &mut Self::Context) -> Self::Result {
-        let FindRoom { room_id, tenant_id } = message;
-        if self.is_stopping || self.failures.is_given_up(room_id, Instant::now()) {
+        let FindRoom { room_id, right } = message;
+        if self.failures.is_given_up(room_id, Instant::now()) {
             return answer(Err(StartError::Unavailable));
+        }
+        if self.is_stopping {
+            return self.find_elsewhere(room_id);
         }
         let (answer_to, receiver) = oneshot::channel();
         let asker = Asker {
-            tenant_id,
+            right,
             answer: answer_to,
         };
         match self.slots.get_mut(&room_id) {
-            Some(Slot::Running {
-                tenant_id: owner, ..
-            }) if tenant_id.is_some_and(|tenant| tenant != *owner) => {
+            Some(Slot::Running { tenant_id, .. })
+                if right.tenant_id().is_some_and(|tenant| tenant != *tenant_id) =>
+            {
                 return answer(Err(StartError::ForeignTenant));
             }
             Some(Slot::Running { address, .. }) => return answer(Ok(address.clone())),
@@ -233,10 +284,23 @@ impl Handler<FindRoom> for RoomSupervisor {
             None if self.starting >= STARTING_MAX => return answer(Err(StartError::Unavailable)),
             None => {
                 self.slots.insert(room_id, Slot::Starting(vec![asker]));
-                self.start(context, room_id, tenant_id);
+                self.start(context, room_id, right);
             }
         }
         Box::pin(async move { receiver.await.unwrap_or(Err(StartError::Unavailable)) })
+    }
+}
+
+impl RoomSupervisor {
+    /// A node that stops starts no room, but knows where those are that it has handed over.
+    fn find_elsewhere(&self, room_id: RoomId) -> ResponseFuture<Found> {
+        let node = Arc::clone(&self.node);
+        let look = async move { node.claimant.owner_of(room_id).await.ok().flatten() };
+        let look = self.node.io.spawn(look);
+        Box::pin(async move {
+            let owner = look.await.ok().flatten();
+            Err(owner.map_or(StartError::Unavailable, StartError::Elsewhere))
+        })
     }
 }
 
@@ -289,11 +353,11 @@ impl Handler<StartEnded> for RoomSupervisor {
             Err(failure) => {
                 warn!(room = %room_id, %failure, "room not started");
                 self.part_with(room_id, message.inherited.unwrap_or_default());
-                let to_retry = others(&mut waiting, failure, message.tenant_id);
+                let to_retry = others(&mut waiting, failure, message.right);
                 if let Some(next) = to_retry.first() {
-                    let tenant_id = next.tenant_id;
+                    let right = next.right;
                     self.slots.insert(room_id, Slot::Starting(to_retry));
-                    self.start(context, room_id, tenant_id);
+                    self.start(context, room_id, right);
                 }
                 Err(failure)
             }
@@ -304,20 +368,14 @@ impl Handler<StartEnded> for RoomSupervisor {
     }
 }
 
-/// The askers for whom a start has to be tried again: it failed because its first asker was another tenant's, or was a
-/// takeover which found nothing to be taken over.
-fn others(waiting: &mut Vec<Asker>, failure: StartError, starter: Option<TenantId>) -> Vec<Asker> {
-    let is_about_starter = match failure {
-        StartError::ForeignTenant => true,
-        StartError::RoomNotFound => starter.is_none(),
-        StartError::Elsewhere(_) | StartError::Unavailable => false,
-    };
-    if !is_about_starter {
+/// The askers for whom a start has to be tried again by their own right.
+fn others(waiting: &mut Vec<Asker>, failure: StartError, starter: Option<Right>) -> Vec<Asker> {
+    let Some(starter) = starter else {
         return Vec::new();
-    }
+    };
     let (others, same) = std::mem::take(waiting)
         .into_iter()
-        .partition(|asker| asker.tenant_id.is_some() && asker.tenant_id != starter);
+        .partition(|asker| starter.explains(failure, asker.right));
     *waiting = same;
     others
 }
@@ -355,7 +413,10 @@ impl Handler<StopRooms> for RoomSupervisor {
             .filter_map(|slot| match slot {
                 Slot::Running { address, .. } => {
                     let (done, departed) = oneshot::channel();
-                    address.do_send(Depart { done });
+                    address.do_send(Depart {
+                        hand_over: Arc::clone(&message.hand_over),
+                        done,
+                    });
                     Some(departed)
                 }
                 Slot::Starting(_) => None,

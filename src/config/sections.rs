@@ -4,6 +4,8 @@ use std::{fmt, net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::lease::PartitionPolicy;
+
 /// Reads a whole number of milliseconds.
 pub(super) fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     u64::deserialize(deserializer).map(Duration::from_millis)
@@ -92,16 +94,6 @@ pub enum SqliteSynchronous {
     Normal,
     /// Also the loss of power.
     Full,
-}
-
-/// What a node does that cannot tell a partition from an outage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PartitionPolicy {
-    /// Publish nothing.
-    Stop,
-    /// Go on without durability.
-    Serve,
 }
 
 /// `[mirror]`.

@@ -266,11 +266,8 @@ impl RoomMirror for RedisMirror {
         epoch: Epoch,
     ) -> Result<CommitOutcome, MirrorFault> {
         let script = scripts::release(room_id, owner, epoch, self.options.ttl);
-        let outcome = scripts::commit_outcome(self.link.call(script).await?)?;
-        if outcome == CommitOutcome::Ok {
-            self.unlist_rooms(std::iter::once((owner, room_id))).await;
-        }
-        Ok(outcome)
+        // It stays listed under its last owner: whoever looks for the rooms of a node that left finds it there.
+        scripts::commit_outcome(self.link.call(script).await?)
     }
 
     async fn ownership(&self, room_id: RoomId) -> Result<Option<Ownership>, MirrorFault> {

@@ -86,6 +86,8 @@ pub enum Input {
     },
     /// Time has passed.
     Tick,
+    /// The node leaves and another one continues the room: whoever is connected is lost from now on, unless they come back.
+    Suspend,
     /// The mirror stopped or resumed taking changes.
     Durability {
         /// New state.

@@ -215,7 +215,7 @@ impl Room {
     }
 
     /// Who was connected to the former owner is lost since now at the latest; said once, also to a next successor.
-    fn note_lost(&mut self, now: Timestamp) {
+    pub(super) fn note_lost(&mut self, now: Timestamp) {
         for (user_id, seat) in &mut self.seats {
             seat.record.lost_at.get_or_insert(now);
             self.journal.participant(*user_id);

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::{
     actor::{Node, Rooms},
+    cluster::Load,
     http::{ComponentState, Readiness, ReadinessStatus},
 };
 
@@ -74,9 +75,13 @@ impl Health {
         }
     }
 
-    /// Open WebSockets.
-    pub fn connections(&self) -> u64 {
-        u64::try_from(self.node.metrics.connections.get()).unwrap_or(0)
+    /// What the registry says of the node.
+    pub fn load(&self) -> Load {
+        Load {
+            state: self.phase().name(),
+            rooms: self.rooms.figures().rooms as u64,
+            connections: u64::try_from(self.node.metrics.connections.get()).unwrap_or(0),
+        }
     }
 
     /// The answer of `/readyz`.

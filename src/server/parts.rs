@@ -1,10 +1,6 @@
 //! The pieces of a node, made from its configuration.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use backon::{ConstantBuilder, Retryable};
@@ -13,10 +9,13 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::{
-    actor::{ActorLimits, Clock, ConnectionLimits, Directory, LinkLimits, Node, QueueLimits, pace},
-    cluster::{Peers, Watch},
+    actor::{ActorLimits, ConnectionLimits, Directory, LinkLimits, Node, pace},
+    claims::{Alone, Claimant, Peers, Tenure},
+    clock::Clock,
+    cluster::{Identity, NodeClient, Registry},
     config::{Config, SqliteSynchronous},
     ids::NodeId,
+    lease::{Deadlines, Lease},
     metrics::Metrics,
     mirror::{
         RoomMirror,
@@ -24,8 +23,10 @@ use crate::{
         sqlite::{SqliteMirror, SqliteSync},
         writer::{MirrorMetrics, MirrorWriter, WriterLimits},
     },
+    owner::{OwnerLimits, QueueLimits},
     recorder::Recorder,
     room::rules::{MediaServer, Rules},
+    secrets::SigningKey,
     store::Store,
 };
 
@@ -84,33 +85,58 @@ impl Parts {
     }
 
     /// The node: a new process of its own.
-    pub fn node(&self, config: &Config) -> Arc<Node> {
-        let peers = match config.redis {
-            Some(_) => {
-                let watch = Watch::new(
-                    Arc::clone(&self.mirror),
-                    config.advertise.clone(),
-                    config.cluster.expiry,
-                );
-                Peers::Shared(Arc::new(watch))
-            }
-            None => Peers::None,
+    ///
+    /// # Errors
+    /// When calls to other nodes cannot be prepared.
+    pub fn node(&self, config: &Config, signing: &SigningKey) -> anyhow::Result<Arc<Node>> {
+        let (node_id, clock) = (NodeId(Uuid::new_v4()), Clock::start());
+        let deadlines = deadlines(config);
+        let tenure = match config.redis {
+            Some(_) => Tenure::leased(Lease::new(deadlines, config.mirror.partition, clock.now())),
+            None => Tenure::sole(),
         };
-        Arc::new(Node {
-            node_id: NodeId(Uuid::new_v4()),
-            clock: Clock::start(),
+        let registry = match config.redis {
+            Some(_) => Some(Arc::new(Registry::new(
+                Arc::clone(&self.mirror),
+                Identity {
+                    node_id,
+                    url: config.advertise.clone(),
+                    database_id: self.database_id.clone(),
+                },
+                clock,
+                tenure.clone(),
+                NodeClient::new(node_id, signing.clone(), clock)?,
+                deadlines.expiry_ms,
+            ))),
+            None => None,
+        };
+        let peers: Arc<dyn Peers> = match &registry {
+            Some(registry) => Arc::clone(registry) as Arc<dyn Peers>,
+            None => Arc::new(Alone(Arc::clone(&self.mirror))),
+        };
+        let claimant = Claimant::new(
+            node_id,
+            clock,
+            Arc::clone(&self.mirror),
+            Arc::new(self.store.clone()),
+            peers,
+            tenure,
+            Arc::new(rules(config)),
+        );
+        Ok(Arc::new(Node {
+            node_id,
+            clock,
             io: self.io.clone(),
             mirror: Arc::clone(&self.mirror),
             writer: self.writer.clone(),
             store: self.store.clone(),
             recorder: self.recorder.clone(),
             metrics: self.metrics.clone(),
-            rules: Arc::new(rules(config)),
             limits: actor_limits(config),
-            peers,
+            claimant,
+            registry,
             directory: Arc::new(Directory::default()),
-            bases: Mutex::default(),
-        })
+        }))
     }
 }
 
@@ -173,17 +199,30 @@ pub fn rules(config: &Config) -> Rules {
 /// What it says about all actors.
 pub fn actor_limits(config: &Config) -> ActorLimits {
     ActorLimits {
-        queue: QueueLimits {
-            items_max: config.limits.fifo_items_max,
-            bytes_max: config.limits.fifo_bytes_max,
+        owner: OwnerLimits {
+            queue: QueueLimits {
+                items_max: config.limits.fifo_items_max,
+                bytes_max: config.limits.fifo_bytes_max,
+            },
+            stall_ms: ms(config.mirror.stall),
+            verify_ms: ms(config.mirror.verify),
+            expiry_ms: ms(config.cluster.expiry),
         },
         link: LinkLimits {
             slow_ms: ms(config.limits.slow),
             outgoing_bytes_max: config.limits.outgoing_bytes_max,
         },
         ping_timeout_ms: ms(config.connection.ping_timeout),
+    }
+}
+
+/// All times of ownership.
+fn deadlines(config: &Config) -> Deadlines {
+    Deadlines {
+        heartbeat_ms: ms(config.cluster.heartbeat),
         stall_ms: ms(config.mirror.stall),
-        verify_ms: ms(config.mirror.verify),
+        own_deadline_ms: ms(config.cluster.own_deadline),
+        expiry_ms: ms(config.cluster.expiry),
     }
 }
 

@@ -22,6 +22,9 @@ use crate::{
 };
 use steps::Recording;
 
+/// Most open sessions of one room that are looked at: there are several only while SQL was away.
+const OPEN_PER_ROOM_MAX: i64 = 16;
+
 /// Most sessions recorded in one transaction.
 pub const RECORD_BATCH: usize = 64;
 
@@ -117,6 +120,23 @@ impl Store {
             })?;
         }
         Ok(())
+    }
+
+    /// The sessions of a room that are open in SQL, latest first, at most [`OPEN_PER_ROOM_MAX`].
+    ///
+    /// # Errors
+    /// When the database does not do its part.
+    pub async fn open_sessions_of(&self, room: RoomId) -> Result<Vec<OpenSession>, StoreFault> {
+        on_connection!(self, |conn, _is_repeat| {
+            sessions::table
+                .filter(sessions::room_id.eq(room))
+                .filter(sessions::end_time.is_null())
+                .order((sessions::start_time.desc(), sessions::id.desc()))
+                .limit(OPEN_PER_ROOM_MAX)
+                .select(OpenSession::as_select())
+                .load(conn)
+                .await
+        })
     }
 
     /// Sessions that are open in SQL, by id, `after` the last one seen.

@@ -218,22 +218,6 @@ impl Store {
         })
     }
 
-    /// Whether a room has a session that is not closed.
-    ///
-    /// # Errors
-    /// When the database does not do its part.
-    pub async fn has_open_session(&self, room: RoomId) -> Result<bool, StoreFault> {
-        on_connection!(self, |conn, _is_repeat| {
-            diesel::select(diesel::dsl::exists(
-                sessions::table
-                    .filter(sessions::room_id.eq(room))
-                    .filter(sessions::end_time.is_null()),
-            ))
-            .get_result(conn)
-            .await
-        })
-    }
-
     /// Whether a session is recorded with its end.
     ///
     /// # Errors

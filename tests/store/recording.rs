@@ -50,7 +50,7 @@ async fn session_that_was_never_opened_is_recorded_whole(world: World) {
     assert_eq!(attendances, session.attendances);
     assert_eq!(world.status(room).await, RoomStatus::Completed);
     assert!(store.session_closed(session.session_id).await.unwrap());
-    assert!(!store.has_open_session(room).await.unwrap());
+    assert!(store.open_sessions_of(room).await.unwrap().is_empty());
 }
 
 async fn opened_session_is_closed_with_its_attendances(world: World) {
@@ -64,7 +64,7 @@ async fn opened_session_is_closed_with_its_attendances(world: World) {
             .unwrap();
         assert_eq!(world.status(room).await, RoomStatus::Active);
     }
-    assert!(store.has_open_session(room).await.unwrap());
+    assert!(!store.open_sessions_of(room).await.unwrap().is_empty());
     assert!(!store.session_closed(session.session_id).await.unwrap());
     assert_eq!(world.session(session.session_id).await.end_time, None);
     store
@@ -133,7 +133,7 @@ async fn room_stays_active_while_a_newer_session_is_open(world: World) {
     store.open_session(new, room, at(130_000)).await.unwrap();
     store.record_sessions(&[old]).await.unwrap();
     assert_eq!(world.status(room).await, RoomStatus::Active);
-    assert!(store.has_open_session(room).await.unwrap());
+    assert!(!store.open_sessions_of(room).await.unwrap().is_empty());
     let mut end = closed(room, new);
     end.start_time = at(130_000);
     end.end_time = at(140_000);

@@ -6,13 +6,9 @@ use tracing::info;
 
 use super::RoomActor;
 use crate::{
-    actor::link::{Link, Lost},
+    actor::link::{Farewell, Link, Lost},
     ids::{ConnectionId, Timestamp},
-    room::{
-        effect::{Effect, Notice},
-        goodbye::GoodbyeReason,
-        input::Input,
-    },
+    room::{effect::Notice, input::Input},
 };
 
 impl RoomActor {
@@ -39,7 +35,7 @@ impl RoomActor {
         if let Some(link) = self.links.get_mut(&to) {
             link.sent = Some(seq);
         }
-        for (target, frame) in self.queue.joined(to) {
+        for (target, frame) in self.owner.joined(to) {
             self.push_to(target, frame);
         }
     }
@@ -114,7 +110,7 @@ impl RoomActor {
             link.state.disconnect.shutdown();
         }
         if let Some(reason) = reason.eviction() {
-            info!(room = %self.room.room_id(), connection = %connection_id, ?reason, "connection evicted");
+            info!(room = %self.owner.room().room_id(), connection = %connection_id, ?reason, "connection evicted");
             self.node.metrics.eviction(reason);
         }
     }
@@ -136,16 +132,11 @@ impl RoomActor {
     }
 
     /// Tells every connection goodbye without asking the rules: the room itself goes on elsewhere.
-    pub(super) fn say_goodbye_to_all(&mut self, reason: GoodbyeReason) {
-        let connections: Vec<ConnectionId> = self.links.keys().copied().collect();
-        for connection_id in connections {
-            self.perform(
-                Effect::Disconnect {
-                    connection_id,
-                    reason,
-                },
-                true,
-            );
+    pub(super) fn say_goodbye_to_all(&mut self, farewell: &Farewell) {
+        for (connection_id, link) in &mut self.links {
+            if link.close(farewell.clone()) {
+                self.touched.push(*connection_id);
+            }
         }
         self.flush_links(self.node.clock.now());
     }

@@ -5,12 +5,13 @@ use actix::{ActorContext, Handler};
 use super::{
     LIVENESS_MS, RoomActor,
     requests::{
-        Abandon, Administer, Applied, ConnectionClosed, Depart, Enter, Forgotten, Instruct,
-        StillThere, Tick,
+        Abandon, Administer, Applied, ConnectionClosed, Depart, Enter, Forgotten, HandedOver,
+        Instruct, StillThere, Tick,
     },
+    succession::Departure,
 };
 use crate::{
-    actor::link::Link,
+    actor::link::{Farewell, Link},
     room::{
         effect::Ticket,
         goodbye::GoodbyeReason,
@@ -26,11 +27,11 @@ impl Handler<Enter> for RoomActor {
         if self.is_closing() {
             return Applied::Closing;
         }
-        if message.tenant_id != self.room.tenant_id() {
+        if message.tenant_id != self.owner.room().tenant_id() {
             let rejection = Rejection::new(Code::Unauthorized, "the token is not for this room");
             return Applied::Refused(rejection, GoodbyeReason::Unauthorized);
         }
-        if self.queue.is_full() {
+        if self.owner.is_full() {
             return Applied::Busy;
         }
         let link = Link::new(message.recipient, message.state);
@@ -47,7 +48,7 @@ impl Handler<Instruct> for RoomActor {
         if self.is_closing() {
             return Applied::Closing;
         }
-        if self.queue.is_full() {
+        if self.owner.is_full() {
             return Applied::Busy;
         }
         self.run(
@@ -69,7 +70,7 @@ impl Handler<StillThere> for RoomActor {
         if self.is_closing() {
             return Applied::Closing;
         }
-        if self.queue.is_full() {
+        if self.owner.is_full() {
             return Applied::Busy;
         }
         let connection_id = message.connection_id;
@@ -105,7 +106,7 @@ impl Handler<Administer> for RoomActor {
     type Result = ();
 
     fn handle(&mut self, message: Administer, context: &mut Self::Context) {
-        if self.is_closing() || self.queue.is_full() {
+        if self.is_closing() || self.owner.is_full() {
             return;
         }
         self.last_ticket += 1;
@@ -120,13 +121,16 @@ impl Handler<Tick> for RoomActor {
     type Result = ();
 
     fn handle(&mut self, _: Tick, context: &mut Self::Context) {
-        if self.is_poisoned || self.entry.is_none() {
+        let now = self.node.clock.now();
+        if self.is_over() || !self.look(context, now) {
             return;
         }
-        let now = self.node.clock.now();
-        self.check_durability(context, now);
+        let was_degraded = self.owner.is_degraded();
+        self.owner.tick(now);
+        self.say_if_durability_changed(was_degraded);
+        self.mirror(context, now);
         self.touched.extend(self.refused.iter().copied());
-        if self.departing.is_some() || self.room.is_closed() {
+        if self.departing.is_some() || self.owner.room().is_closed() {
             return self.settle(context);
         }
         if self.liveness_at <= now {
@@ -141,12 +145,28 @@ impl Handler<Depart> for RoomActor {
     type Result = ();
 
     fn handle(&mut self, message: Depart, context: &mut Self::Context) {
-        if self.is_poisoned || self.entry.is_none() {
+        if self.is_over() || self.departing.is_some() {
             return;
         }
-        self.departing = Some(message.done);
-        self.commit_if_idle(context);
+        if !self.owner.room().is_closed() {
+            self.run(context, Input::Suspend);
+        }
+        self.departing = Some(Departure::new(message));
         self.settle(context);
+    }
+}
+
+impl Handler<HandedOver> for RoomActor {
+    type Result = ();
+
+    fn handle(&mut self, message: HandedOver, context: &mut Self::Context) {
+        if self.is_over() || self.is_finished {
+            return;
+        }
+        let farewell = Farewell::to(GoodbyeReason::Draining, message.successor);
+        self.say_goodbye_to_all(&farewell);
+        self.is_finished = true;
+        self.end_if_done(context);
     }
 }
 
@@ -154,10 +174,10 @@ impl Handler<Abandon> for RoomActor {
     type Result = ();
 
     fn handle(&mut self, _: Abandon, context: &mut Self::Context) {
-        if self.is_poisoned || self.entry.is_none() {
+        if self.is_over() {
             return;
         }
-        self.say_goodbye_to_all(GoodbyeReason::Draining);
+        self.say_goodbye_to_all(&Farewell::from(GoodbyeReason::Draining));
         self.is_finished = true;
         self.end_if_done(context);
     }

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use actix::{Message, MessageResponse, Recipient};
+use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
+use url::Url;
 
 use crate::{
     actor::link::{Deliver, LinkState},
-    ids::{ConnectionId, TenantId},
+    ids::{ConnectionId, RoomId, TenantId},
+    mirror::Ownership,
     room::{
         command::{AdminCommand, Command},
         goodbye::GoodbyeReason,
@@ -88,12 +91,26 @@ pub struct Administer {
 #[rtype(result = "()")]
 pub struct Tick;
 
-/// The node stops: the last commit, goodbye to all, end. Answered when nothing is left to be done.
+/// Hands a room over that has made its last commit under this ownership: somebody else claims it, or nobody owns it any
+/// more. Answers where it goes on, if it is known.
+pub type HandOver = Arc<dyn Fn(RoomId, Ownership) -> BoxFuture<'static, Option<Url>> + Send + Sync>;
+
+/// The node stops: the last commit, the handover, goodbye to all, end.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Depart {
+    /// Finds a successor.
+    pub hand_over: HandOver,
     /// Dropped or sent: the room has ended.
     pub done: oneshot::Sender<()>,
+}
+
+/// The room is somebody else's now, or nobody's.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct HandedOver {
+    /// Its signal URL on the node that goes on with it.
+    pub successor: Option<Url>,
 }
 
 /// The node stops and the mirror has not answered in time: goodbye to all, without the last commit.

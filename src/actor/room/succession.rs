@@ -1,13 +1,21 @@
 //! The end of a room's actor, by decision or by failure, and how a successor takes over its connections.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use actix::{ActorContext, AsyncContext, Context};
+use tokio::sync::oneshot;
 
-use super::RoomActor;
+use super::{
+    RoomActor,
+    requests::{Depart, HandOver, HandedOver},
+};
 use crate::{
-    actor::{link::Link, queue::Queue, supervisor::RoomGone},
-    ids::ConnectionId,
+    actor::{
+        link::{Farewell, Link},
+        supervisor::RoomGone,
+    },
+    ids::{ConnectionId, NodeId},
+    mirror::Ownership,
     protocol::encode_error,
     room::{
         goodbye::GoodbyeReason,
@@ -30,51 +38,87 @@ pub struct Survivors {
     pub must_end: bool,
 }
 
+/// A room on its way to another node.
+pub(super) struct Departure {
+    /// None: called already.
+    hand_over: Option<HandOver>,
+    done: oneshot::Sender<()>,
+}
+
+impl Departure {
+    pub(super) fn new(depart: Depart) -> Self {
+        Self {
+            hand_over: Some(depart.hand_over),
+            done: depart.done,
+        }
+    }
+}
+
 impl RoomActor {
     /// A room that closed or departed has nothing left to do once its last commit is answered.
     pub(in crate::actor) fn end_if_done(&mut self, context: &mut Context<Self>) {
-        let has_departed = self.departing.is_some()
-            && self.flight.is_none()
-            && self.committed == self.room.version();
-        if has_departed && !self.is_finished {
-            self.say_goodbye_to_all(GoodbyeReason::Draining);
-            self.is_finished = true;
-        }
+        self.hand_over_if_settled(context);
         if self.is_finished && context.state() == actix::ActorState::Running && self.entry.is_some()
         {
             self.announce_end(true);
-            if let Some(done) = self.departing.take() {
+            if let Some(departure) = self.departing.take() {
                 // The node may have given up waiting.
-                let _ = done.send(());
+                let _ = departure.done.send(());
             }
         }
     }
 
+    /// A departing room goes to its successor as soon as the mirror has all of it.
+    fn hand_over_if_settled(&mut self, context: &mut Context<Self>) {
+        let is_due = self.owner.is_settled() && !self.is_finished;
+        let Some(departure) = self.departing.as_mut().filter(|_| is_due) else {
+            return;
+        };
+        let Some(hand_over) = departure.hand_over.take() else {
+            return;
+        };
+        let room = self.owner.room();
+        let ownership = Ownership {
+            owner: Some(self.node.node_id),
+            epoch: room.epoch(),
+        };
+        let handing_over = hand_over(room.room_id(), ownership);
+        let address = context.address();
+        self.node.io.spawn(async move {
+            let successor = handing_over.await;
+            address.do_send(HandedOver { successor });
+        });
+    }
+
     /// Another node owns the room: publish nothing, send everybody there.
-    pub(in crate::actor) fn give_up(&mut self, context: &mut Context<Self>) {
-        self.queue = Queue::new(self.node.limits.queue);
-        self.say_goodbye_to_all(GoodbyeReason::Moved);
+    pub(in crate::actor) fn give_up(&mut self, context: &mut Context<Self>, owner: Option<NodeId>) {
+        if self.is_finished {
+            return;
+        }
+        self.owner.fall_silent();
+        let url = self.node.signal_url_at(owner, self.owner.room().room_id());
+        self.say_goodbye_to_all(&Farewell::to(GoodbyeReason::Moved, url));
         self.is_finished = true;
         self.end_if_done(context);
     }
 
     fn announce_end(&mut self, is_clean: bool) {
         // Before anybody else may claim the room here.
-        self.durability.stop_recovery();
+        self.alive = Arc::new(());
         if let Some(entry) = self.entry.take() {
-            let room_id = self.room.room_id();
+            let room_id = self.owner.room().room_id();
             self.node.directory.remove(room_id, &entry, !is_clean);
         }
         if is_clean {
             self.part_with_all();
         }
         self.supervisor.do_send(RoomGone {
-            room_id: self.room.room_id(),
-            epoch: self.room.epoch(),
+            room_id: self.owner.room().room_id(),
+            epoch: self.owner.room().epoch(),
             is_clean,
             survivors: Survivors {
                 links: std::mem::take(&mut self.links),
-                unanswered: self.queue.unanswered(),
+                unanswered: self.owner.unanswered(),
                 culprit: self.culprit,
                 must_end: false,
             },
@@ -83,10 +127,13 @@ impl RoomActor {
 
     /// Takes over the connections of a failed predecessor: each is told what it missed, or must come again.
     pub(super) fn inherit(&mut self, context: &mut Context<Self>, survivors: Survivors) {
-        let (seq, address) = (self.room.seq(), context.address());
+        let (seq, address) = (self.owner.room().seq(), context.address());
         let mut kept = Vec::new();
         for (connection_id, mut link) in survivors.links {
-            let Some(missed) = link.sent.and_then(|sent| self.room.events_after(sent)) else {
+            let Some(missed) = link
+                .sent
+                .and_then(|sent| self.owner.room().events_after(sent))
+            else {
                 link.state.disconnect.shutdown();
                 continue;
             };

@@ -81,7 +81,7 @@ async fn relays_wait_for_the_join_of_their_target_only() {
 
 #[actix_web::test]
 async fn full_fifo_refuses_commands_until_the_mirror_answers() {
-    let stage = Stage::with(|plan| plan.actors.queue.items_max = 20).await;
+    let stage = Stage::with(|plan| plan.actors.owner.queue.items_max = 20).await;
     let (mut alice, bob) = stage.alice_and_bob().await;
     stage.mirror.pause();
     let mut ids = Vec::new();

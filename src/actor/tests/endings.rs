@@ -7,9 +7,9 @@ use uuid::Uuid;
 
 use super::stage::Stage;
 use crate::{
-    actor::durability::{Recovery, restore},
     ids::{Epoch, Seq, SessionId, Timestamp, UserId, Version},
     mirror::{Commit, CommitOutcome},
+    owner::{Loss, Recovery},
     room::{
         record::{ChangeSet, Closing, Head, SessionHead},
         settings::Settings,
@@ -49,7 +49,7 @@ async fn node_that_stops_commits_first_and_then_says_goodbye() {
         .post(json!({"type": "UpdateState", "isMuted": true}))
         .await;
     stage.until_commit_waits(batches).await;
-    let stop = stage.rooms.stop(Duration::from_secs(15));
+    let stop = stage.stop_rooms(Duration::from_secs(15));
     let resume = async {
         tokio::task::yield_now().await;
         stage.mirror.resume();
@@ -80,7 +80,7 @@ async fn node_that_stops_while_its_mirror_is_away_says_goodbye_all_the_same() {
         .post(json!({"type": "UpdateState", "isMuted": true}))
         .await;
     stage.until_commit_waits(batches).await;
-    assert_eq!(stage.rooms.stop(Duration::from_millis(300)).await, None);
+    assert_eq!(stage.stop_rooms(Duration::from_millis(300)).await, None);
     for person in [&alice, &bob] {
         person.expect_goodbye("draining", 1001, "reconnect").await;
         person.check();
@@ -95,7 +95,11 @@ async fn live_session_is_touched_while_it_lives() {
     let store = &stage.node.store;
     stage
         .until("the opened session", async || {
-            store.has_open_session(stage.room_id).await.unwrap()
+            !store
+                .open_sessions_of(stage.room_id)
+                .await
+                .unwrap()
+                .is_empty()
         })
         .await;
     let seen_at = async || {
@@ -141,9 +145,13 @@ async fn close_that_was_recorded_before_its_answer_came_is_a_close() {
         (closing(Some(Closing { session: None })), true),
         (closing(None), false),
     ] {
-        let became = restore(&stage.node, &commit, CommitOutcome::Missing, &alive).await;
-        assert_eq!(matches!(became, Ok(Recovery::Closed)), is_close);
-        assert_eq!(matches!(became, Ok(Recovery::Lost)), !is_close);
+        let loss = Loss {
+            commit,
+            outcome: CommitOutcome::Missing,
+        };
+        let became = stage.node.claimant.restore(&loss, &alive).await;
+        assert_eq!(became == Recovery::Closed, is_close);
+        assert_eq!(became == Recovery::Lost, !is_close);
     }
 }
 

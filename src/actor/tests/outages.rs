@@ -53,7 +53,7 @@ async fn until_durable(person: &TestClient, durable: bool) {
 
 #[actix_web::test]
 async fn stalled_mirror_makes_a_room_degraded_and_then_gets_everything() {
-    let stage = Stage::with(|plan| plan.actors.stall_ms = STALL_MS).await;
+    let stage = Stage::with(|plan| plan.actors.owner.stall_ms = STALL_MS).await;
     let (mut alice, mut bob) = stage.alice_and_bob().await;
     stage.mirror.pause();
     let ack = alice
@@ -86,7 +86,7 @@ async fn stalled_mirror_makes_a_room_degraded_and_then_gets_everything() {
 
 #[actix_web::test]
 async fn stall_is_noticed_in_time_in_a_busy_room() {
-    let stage = Stage::with(|plan| plan.actors.stall_ms = STALL_MS).await;
+    let stage = Stage::with(|plan| plan.actors.owner.stall_ms = STALL_MS).await;
     let (mut alice, bob) = stage.alice_and_bob().await;
     stage.mirror.pause();
     let begun = Instant::now();
@@ -108,17 +108,13 @@ async fn stall_is_noticed_in_time_in_a_busy_room() {
 
 #[actix_web::test]
 async fn session_that_ends_while_the_mirror_is_away_is_recorded_after_its_return_only() {
-    let stage = Stage::with(|plan| plan.actors.stall_ms = STALL_MS).await;
+    let stage = Stage::with(|plan| plan.actors.owner.stall_ms = STALL_MS).await;
     let (mut alice, mut bob) = stage.alice_and_bob().await;
     let session_id = alice.look().session_id.clone();
     stage
         .until("the opened session", async || {
-            stage
-                .node
-                .store
-                .has_open_session(stage.room_id)
-                .await
-                .unwrap()
+            let open = stage.node.store.open_sessions_of(stage.room_id);
+            !open.await.unwrap().is_empty()
         })
         .await;
     stage.mirror.pause();
@@ -220,7 +216,7 @@ async fn fenced_room_publishes_nothing_and_sends_everybody_away() {
 
 #[actix_web::test]
 async fn room_without_its_mirror_goes_on_when_the_mirror_lost_it_meanwhile() {
-    let stage = Stage::with(|plan| plan.actors.stall_ms = STALL_MS).await;
+    let stage = Stage::with(|plan| plan.actors.owner.stall_ms = STALL_MS).await;
     let (mut alice, bob) = stage.alice_and_bob().await;
     stage.mirror.fail_all(true);
     let ack = alice

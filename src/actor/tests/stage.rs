@@ -1,11 +1,6 @@
 //! One node in this process: real actors, real sockets, SQLite, and a memory mirror with fault controls.
 
-use std::{
-    collections::BTreeMap,
-    net::TcpListener,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::TcpListener, sync::Arc, time::Duration};
 
 use actix::Arbiter;
 use actix_web::{App, HttpServer, dev::ServerHandle, web};
@@ -16,11 +11,9 @@ use uuid::Uuid;
 
 use super::client::TestClient;
 use crate::{
-    actor::{
-        ActorLimits, Clock, ConnectionLimits, Directory, Gate, LinkLimits, Node, QueueLimits,
-        Rooms, pace,
-    },
-    cluster::Peers,
+    actor::{ActorLimits, ConnectionLimits, Directory, Gate, LinkLimits, Node, Rooms, pace},
+    claims::{Alone, Claimant, Tenure},
+    clock::Clock,
     http::{self, AppState, HttpOptions, Readiness, ReadinessStatus},
     ids::{Epoch, NodeId, RoomId, TenantId, UserId},
     metrics::Metrics,
@@ -29,6 +22,7 @@ use crate::{
         memory::MemoryMirror,
         writer::{MirrorMetrics, MirrorWriter, WriterLimits},
     },
+    owner::{OwnerLimits, QueueLimits},
     recorder::{Recorder, RecorderParts},
     room::{
         record::{EndReason, Snapshot},
@@ -62,17 +56,20 @@ impl Default for Plan {
             settings: Settings::default(),
             rules: Rules::default(),
             actors: ActorLimits {
-                queue: QueueLimits {
-                    items_max: 4_096,
-                    bytes_max: 4 << 20,
+                owner: OwnerLimits {
+                    queue: QueueLimits {
+                        items_max: 4_096,
+                        bytes_max: 4 << 20,
+                    },
+                    stall_ms: 120_000,
+                    verify_ms: 10_000,
+                    expiry_ms: 6_000,
                 },
                 link: LinkLimits {
                     slow_ms: 2_000,
                     outgoing_bytes_max: 512 << 10,
                 },
                 ping_timeout_ms: 35_000,
-                stall_ms: 120_000,
-                verify_ms: 10_000,
             },
             connections: ConnectionLimits {
                 frame_bytes_max: 64 << 10,
@@ -149,6 +146,14 @@ impl Stage {
         };
         stage.start_recorder(stage.node.recorder.clone());
         stage
+    }
+
+    /// Ends all rooms as a stopping node without successors does.
+    pub async fn stop_rooms(&self, patience: Duration) -> Option<usize> {
+        let mirror = Arc::clone(&self.mirror) as Arc<dyn RoomMirror>;
+        self.rooms
+            .stop(crate::cluster::to_nobody(mirror), patience)
+            .await
     }
 
     /// Starts one more recorder, as another process would.
@@ -264,20 +269,29 @@ fn node(plan: &Plan, mirror: &Arc<MemoryMirror>, store: Store, io: &Runtime) -> 
         io.handle(),
         MirrorMetrics::new(),
     );
+    let (node_id, clock) = (NodeId(Uuid::new_v4()), Clock::start());
+    let claimant = Claimant::new(
+        node_id,
+        clock,
+        Arc::clone(&mirror),
+        Arc::new(store.clone()),
+        Arc::new(Alone(Arc::clone(&mirror))),
+        Tenure::sole(),
+        Arc::new(plan.rules.clone()),
+    );
     Arc::new(Node {
-        node_id: NodeId(Uuid::new_v4()),
-        clock: Clock::start(),
+        node_id,
+        clock,
         io: io.handle().clone(),
         mirror,
         writer,
         store,
         recorder: Recorder::default(),
         metrics: Metrics::new(),
-        rules: Arc::new(plan.rules.clone()),
         limits: plan.actors,
-        peers: Peers::None,
+        claimant,
+        registry: None,
         directory: Arc::new(Directory::default()),
-        bases: Mutex::default(),
     })
 }
 

@@ -5,7 +5,8 @@ use uuid::Uuid;
 
 use super::stage::Stage;
 use crate::{
-    actor::{StartError, supervisor::FindRoom},
+    actor::supervisor::{FindRoom, Right},
+    claims::StartError,
     ids::{TenantId, UserId},
     mirror::RoomMirror,
     room::settings::Kind,
@@ -39,13 +40,13 @@ async fn foreign_tenant_that_asks_first_gets_nothing_and_spoils_nothing() {
 
     // Both wait for the same start.
     stage.mirror.pause();
-    let ask = |tenant_id| {
+    let ask = |right| {
         stage.rooms.supervisor.send(FindRoom {
             room_id: stage.room_id,
-            tenant_id,
+            right,
         })
     };
-    let asks = join_all([foreign, DEFAULT_TENANT].map(|tenant| ask(Some(tenant))));
+    let asks = join_all([foreign, DEFAULT_TENANT].map(|tenant| ask(Right::Join(tenant))));
     let resume = async {
         tokio::task::yield_now().await;
         stage.mirror.resume();
@@ -67,13 +68,13 @@ async fn foreign_tenant_that_asks_first_gets_nothing_and_spoils_nothing() {
 async fn joiner_who_waits_behind_a_takeover_of_nothing_gets_in() {
     let stage = Stage::new().await;
     stage.mirror.pause();
-    let ask = |tenant_id| {
+    let ask = |right| {
         stage.rooms.supervisor.send(FindRoom {
             room_id: stage.room_id,
-            tenant_id,
+            right,
         })
     };
-    let asks = join_all([None, Some(DEFAULT_TENANT)].map(ask));
+    let asks = join_all([Right::Takeover, Right::Join(DEFAULT_TENANT)].map(ask));
     let resume = async {
         tokio::task::yield_now().await;
         stage.mirror.resume();

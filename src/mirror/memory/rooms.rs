@@ -124,7 +124,7 @@ impl Rooms {
     pub(super) fn rooms_of(&self, node_id: NodeId) -> Vec<RoomId> {
         self.rooms
             .iter()
-            .filter(|(_, room)| room.ownership.owner == Some(node_id))
+            .filter(|(_, room)| room.ownership.owner.is_none_or(|owner| owner == node_id))
             .map(|(&room_id, _)| room_id)
             .collect()
     }

@@ -162,7 +162,11 @@ pub(super) fn rooms_of(
     node_id: NodeId,
 ) -> Result<Vec<RoomId>, MirrorFault> {
     let ids: Vec<String> = room::table
-        .filter(room::owner.eq(node_id.to_string()))
+        .filter(
+            room::owner
+                .eq(node_id.to_string())
+                .or(room::owner.is_null()),
+        )
         .select(room::room_id)
         .load(connection)?;
     ids.iter().map(|id| parse("room id", id)).collect()

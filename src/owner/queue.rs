@@ -35,7 +35,7 @@ struct Item {
 }
 
 /// A relay that waits for a join.
-type Relay = (ConnectionId, ByteString);
+pub type Relay = (ConnectionId, ByteString);
 
 /// Effects that wait for their commit, in order.
 #[derive(Debug)]

@@ -1,8 +1,7 @@
 //! The node's clock: wall time taken once at start plus monotonic time since, so that it never steps.
 
-use std::time::Instant;
-
 use chrono::Utc;
+use tokio::time::Instant;
 
 use crate::ids::Timestamp;
 
@@ -17,8 +16,14 @@ impl Clock {
     /// Takes the wall time.
     #[must_use]
     pub fn start() -> Self {
+        Self::showing(Utc::now().into())
+    }
+
+    /// A clock that shows `now`.
+    #[must_use]
+    pub fn showing(now: Timestamp) -> Self {
         Self {
-            started_at: Utc::now().into(),
+            started_at: now,
             started: Instant::now(),
         }
     }

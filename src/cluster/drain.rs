@@ -1,0 +1,90 @@
+//! Where the rooms of a node go that leaves: each to a successor that claims it, or to nobody, for whoever asks next.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::sync::Semaphore;
+use tracing::{debug, warn};
+use url::Url;
+
+use super::{Registry, signal_url};
+use crate::{
+    actor::HandOver,
+    ids::RoomId,
+    mirror::{Ownership, RoomMirror},
+};
+
+/// Rooms that are handed over at the same time.
+const AT_ONCE: usize = 32;
+/// Successors that are asked for one room.
+const ASKED_MAX: usize = 3;
+
+/// Each room to one of the other nodes, in turn; one that nobody takes is left without owner.
+#[must_use]
+pub fn to_successors(registry: Arc<Registry>, mirror: Arc<dyn RoomMirror>) -> HandOver {
+    let (turn, places) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(Semaphore::new(AT_ONCE)),
+    );
+    Arc::new(move |room_id, former| {
+        let (registry, mirror) = (Arc::clone(&registry), Arc::clone(&mirror));
+        let (turn, places) = (Arc::clone(&turn), Arc::clone(&places));
+        Box::pin(async move {
+            let _place = places.acquire_owned().await;
+            let first = turn.fetch_add(1, Ordering::Relaxed);
+            let url = hand_over(&registry, first, room_id, former).await;
+            if url.is_none() {
+                release(mirror.as_ref(), room_id, former).await;
+            }
+            url
+        })
+    })
+}
+
+/// Each room is left without owner: the mirror is this process's alone.
+#[must_use]
+pub fn to_nobody(mirror: Arc<dyn RoomMirror>) -> HandOver {
+    Arc::new(move |room_id, former| {
+        let mirror = Arc::clone(&mirror);
+        Box::pin(async move {
+            release(mirror.as_ref(), room_id, former).await;
+            None
+        })
+    })
+}
+
+async fn hand_over(
+    registry: &Registry,
+    first: usize,
+    room_id: RoomId,
+    former: Ownership,
+) -> Option<Url> {
+    let mut successors = registry.successors();
+    if successors.is_empty() {
+        return None;
+    }
+    let count = successors.len();
+    successors.rotate_left(first % count);
+    for successor in successors.iter().take(ASKED_MAX) {
+        match registry.client().take(successor, room_id, former).await {
+            Ok(()) => return signal_url(&successor.url, room_id),
+            Err(fault) => {
+                warn!(room = %room_id, node = %successor.node_id, %fault, "a successor did not take a room");
+            }
+        }
+    }
+    None
+}
+
+async fn release(mirror: &dyn RoomMirror, room_id: RoomId, former: Ownership) {
+    let Some(owner) = former.owner else { return };
+    match mirror.release(room_id, owner, former.epoch).await {
+        // Fenced: a successor took it whose answer was lost.
+        Ok(outcome) => debug!(room = %room_id, ?outcome, "a room was left without owner"),
+        Err(fault) => {
+            warn!(room = %room_id, %fault, "a room could not be released: it is taken over")
+        }
+    }
+}

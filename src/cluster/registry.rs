@@ -1,0 +1,338 @@
+//! The other nodes as this one knows them: a copy of the registry, their heartbeats watched, their ends noticed.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+use tracing::{info, warn};
+use url::Url;
+
+use super::{Neighbour, NodeClient, probe::refuses_twice};
+use crate::{
+    claims::{Former, Peers, Tenure},
+    clock::Clock,
+    ids::{NodeId, Timestamp},
+    lease::{MirrorAnswer, Watch},
+    mirror::{MirrorFault, NodeRecord, RoomMirror},
+};
+
+/// Nodes known to be gone; they never come back, so the oldest may be forgotten.
+const GONE_MAX: usize = 10_000;
+/// How long an answer of a node's address counts.
+const PROBE_TTL: Duration = Duration::from_millis(200);
+/// Between two looks at a node that is silent.
+const SUSPECT_LOOK: Duration = Duration::from_millis(50);
+/// How long a silent node is waited for: until it goes on, or until it has expired.
+const SUSPECT_PATIENCE: Duration = Duration::from_secs(8);
+/// How long each of the others may take to say whether it has the mirror.
+const ANSWER_PATIENCE: Duration = Duration::from_millis(500);
+
+/// What this node stands for in the registry.
+pub struct Identity {
+    /// This process.
+    pub node_id: NodeId,
+    /// Where it listens: nobody else does.
+    pub url: Url,
+    /// Nodes of another database are no neighbours.
+    pub database_id: String,
+}
+
+/// See the module.
+pub struct Registry {
+    mirror: Arc<dyn RoomMirror>,
+    own: Identity,
+    clock: Clock,
+    tenure: Tenure,
+    client: NodeClient,
+    state: Mutex<State>,
+    /// One probe of a node at a time, with the last answer.
+    probes: Mutex<HashMap<NodeId, Arc<tokio::sync::Mutex<Option<(Instant, Probe)>>>>>,
+}
+
+struct State {
+    watch: Watch,
+    /// The others of the last copy.
+    nodes: Vec<NodeRecord>,
+    gone: HashSet<NodeId>,
+    gone_order: VecDeque<NodeId>,
+}
+
+/// What a node's address says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Probe {
+    /// Nobody is there, or another process.
+    Gone,
+    /// The process is there.
+    Here,
+    /// Nothing.
+    Silent,
+}
+
+impl Registry {
+    /// Knows nobody yet.
+    #[must_use]
+    pub fn new(
+        mirror: Arc<dyn RoomMirror>,
+        own: Identity,
+        clock: Clock,
+        tenure: Tenure,
+        client: NodeClient,
+        expiry_ms: u64,
+    ) -> Self {
+        Self {
+            mirror,
+            own,
+            clock,
+            tenure,
+            client,
+            state: Mutex::new(State {
+                watch: Watch::new(expiry_ms),
+                nodes: Vec::new(),
+                gone: HashSet::new(),
+                gone_order: VecDeque::new(),
+            }),
+            probes: Mutex::default(),
+        }
+    }
+
+    /// Calls between nodes.
+    #[must_use]
+    pub fn client(&self) -> &NodeClient {
+        &self.client
+    }
+
+    /// Copies the registry and looks at every heartbeat in it.
+    ///
+    /// # Errors
+    /// When the mirror does not answer.
+    pub async fn refresh(&self) -> Result<(), MirrorFault> {
+        let nodes = self.mirror.nodes().await?;
+        let now = self.clock.now();
+        let mut state = self.state();
+        let listed: HashSet<NodeId> = nodes.iter().map(|node| node.node_id).collect();
+        for former in std::mem::take(&mut state.nodes) {
+            if !listed.contains(&former.node_id) {
+                state.watch.forget(former.node_id);
+            }
+        }
+        for node in &nodes {
+            state.watch.see(node.node_id, node.heartbeat, now);
+        }
+        state.nodes = nodes
+            .into_iter()
+            .filter(|node| node.node_id != self.own.node_id)
+            .collect();
+        Ok(())
+    }
+
+    /// Refreshes again and again.
+    pub async fn keep_fresh(self: Arc<Self>, interval: Duration) {
+        let mut interval = tokio::time::interval(interval);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            // The heartbeat tells of a mirror that is away.
+            let _ = self.refresh().await;
+        }
+    }
+
+    /// Another node of the last copy, if it serves the same database.
+    #[must_use]
+    pub fn neighbour(&self, node_id: NodeId) -> Option<Neighbour> {
+        let state = self.state();
+        let node = state.nodes.iter().find(|node| node.node_id == node_id)?;
+        self.as_neighbour(node)
+    }
+
+    fn as_neighbour(&self, node: &NodeRecord) -> Option<Neighbour> {
+        if node.database_id != self.own.database_id {
+            return None;
+        }
+        let url = Url::parse(&node.url).ok()?;
+        Some(Neighbour {
+            node_id: node.node_id,
+            url,
+        })
+    }
+
+    /// Nodes that may take rooms: ready, with a heartbeat that has just moved; fewest rooms first.
+    #[must_use]
+    pub fn successors(&self) -> Vec<Neighbour> {
+        let state = self.state();
+        let mut ready: Vec<&NodeRecord> = state
+            .nodes
+            .iter()
+            .filter(|node| node.state == "ready" && !state.gone.contains(&node.node_id))
+            .filter(|node| !self.is_suspect(&state, node.node_id))
+            .collect();
+        ready.sort_by_key(|node| (node.rooms, node.node_id));
+        ready
+            .into_iter()
+            .filter_map(|node| self.as_neighbour(node))
+            .collect()
+    }
+
+    /// Asks every other node that lived when the registry was copied last whether it has the mirror.
+    pub(super) async fn ask_for_mirror(&self) -> Vec<MirrorAnswer> {
+        let others: Vec<Neighbour> = {
+            let state = self.state();
+            state
+                .nodes
+                .iter()
+                .filter(|node| !state.watch.is_expired(node.node_id))
+                .filter_map(|node| self.as_neighbour(node))
+                .collect()
+        };
+        let questions = others.iter().map(|other| async {
+            if self.state().gone.contains(&other.node_id) {
+                return MirrorAnswer::Refused;
+            }
+            self.client.mirror_of(other, ANSWER_PATIENCE).await
+        });
+        futures_util::future::join_all(questions).await
+    }
+
+    /// Its end is known, or its heartbeat has stood still long enough; none: neither.
+    fn end_of(&self, state: &State, node_id: NodeId) -> Option<Former> {
+        let listed = state.nodes.iter().find(|node| node.node_id == node_id);
+        let may_take_expired = self
+            .tenure
+            .lease()
+            .is_none_or(|lease| lease.may_take_expired(self.clock.now()));
+        let former = Former {
+            is_gone: state.gone.contains(&node_id),
+            has_expired: may_take_expired && (listed.is_none() || state.watch.is_expired(node_id)),
+            seen_at: listed.map(|node| node.seen_at),
+        };
+        (former.is_gone || former.has_expired).then_some(former)
+    }
+
+    /// Whether its heartbeat has been standing still for suspiciously long.
+    fn is_suspect(&self, state: &State, node_id: NodeId) -> bool {
+        let suspicious_ms = self
+            .tenure
+            .lease()
+            .map_or(u64::MAX, |lease| lease.deadlines().fresh_ms());
+        state.watch.still_ms(node_id) > suspicious_ms
+    }
+
+    /// Completes when the node has ended, or when its heartbeat is seen to move.
+    async fn until_settled(&self, node_id: NodeId) -> Option<Former> {
+        loop {
+            tokio::time::sleep(SUSPECT_LOOK).await;
+            let state = self.state();
+            if let Some(former) = self.end_of(&state, node_id) {
+                return Some(former);
+            }
+            if !self.is_suspect(&state, node_id) {
+                return None;
+            }
+        }
+    }
+
+    /// Asks its address, one at a time for all who want to know.
+    async fn probe(&self, node: &NodeRecord) -> Probe {
+        let cell = {
+            let mut probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
+            if probes.len() >= GONE_MAX {
+                probes.clear();
+            }
+            Arc::clone(probes.entry(node.node_id).or_default())
+        };
+        let mut last = cell.lock().await;
+        if let Some((at, probe)) = *last
+            && at.elapsed() < PROBE_TTL
+        {
+            return probe;
+        }
+        let probe = self.ask_address(node).await;
+        *last = Some((Instant::now(), probe));
+        probe
+    }
+
+    async fn ask_address(&self, node: &NodeRecord) -> Probe {
+        let Ok(url) = Url::parse(&node.url) else {
+            return Probe::Silent;
+        };
+        if url.origin() == self.own.url.origin() || refuses_twice(&url).await {
+            return Probe::Gone;
+        }
+        let identity = tokio::time::timeout(ANSWER_PATIENCE, self.client.identity(&url)).await;
+        match identity {
+            Ok(Ok(Some(node_id))) if node_id != node.node_id => Probe::Gone,
+            Ok(Ok(Some(_))) => Probe::Here,
+            Ok(Ok(None) | Err(_)) | Err(_) => Probe::Silent,
+        }
+    }
+
+    fn mark_gone(&self, node_id: NodeId) -> Former {
+        let mut state = self.state();
+        if state.gone.insert(node_id) {
+            info!(node = %node_id, "a node is gone");
+            state.gone_order.push_back(node_id);
+        }
+        if state.gone_order.len() > GONE_MAX
+            && let Some(oldest) = state.gone_order.pop_front()
+        {
+            state.gone.remove(&oldest);
+        }
+        let listed = state.nodes.iter().find(|node| node.node_id == node_id);
+        Former {
+            is_gone: true,
+            has_expired: false,
+            seen_at: listed.map(|node| node.seen_at),
+        }
+    }
+
+    fn listed(&self, node_id: NodeId) -> Option<NodeRecord> {
+        let state = self.state();
+        let mut nodes = state.nodes.iter();
+        nodes.find(|node| node.node_id == node_id).cloned()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each change is complete in itself.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Peers for Registry {
+    async fn former(&self, node_id: NodeId) -> Result<Former, MirrorFault> {
+        if self.listed(node_id).is_none() {
+            self.refresh().await?;
+        }
+        if let Some(former) = self.end_of(&self.state(), node_id) {
+            return Ok(former);
+        }
+        let Some(node) = self.listed(node_id) else {
+            // Not registered, and the mirror not known well enough to call that an end.
+            return Ok(Former::default());
+        };
+        let answer = self.probe(&node);
+        let probe = tokio::select! {
+            Some(former) = self.until_settled(node_id) => return Ok(former),
+            probe = answer => probe,
+        };
+        if probe == Probe::Gone {
+            return Ok(self.mark_gone(node_id));
+        }
+        if self.is_suspect(&self.state(), node_id) {
+            // It neither answers nor refuses: who waits for its rooms waits here for it to go on or to expire.
+            let settled = tokio::time::timeout(SUSPECT_PATIENCE, self.until_settled(node_id)).await;
+            match settled {
+                Ok(Some(former)) => return Ok(former),
+                Ok(None) => {}
+                Err(_) => warn!(node = %node_id, "a node is silent and has not expired"),
+            }
+        }
+        Ok(Former {
+            seen_at: Some(node.seen_at).filter(|at| *at > Timestamp(0)),
+            ..Former::default()
+        })
+    }
+}

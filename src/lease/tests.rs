@@ -1,0 +1,181 @@
+use uuid::Uuid;
+
+use super::*;
+use crate::ids::NodeId;
+
+const DEADLINES: Deadlines = Deadlines {
+    heartbeat_ms: 1_000,
+    stall_ms: 1_000,
+    own_deadline_ms: 4_000,
+    expiry_ms: 6_000,
+};
+
+fn at(ms: u64) -> Timestamp {
+    Timestamp(1_000_000).plus_ms(ms)
+}
+
+/// A lease that looks every 500 ms and is renewed every second until `until_ms`.
+fn renewed(partition: PartitionPolicy, until_ms: u64) -> Lease {
+    let mut lease = Lease::new(DEADLINES, partition, at(0));
+    for ms in (0..=until_ms).step_by(500) {
+        lease.look(at(ms));
+        if ms % 1_000 == 0 {
+            lease.renew(at(ms), at(ms + 5), "g");
+        }
+    }
+    lease
+}
+
+fn look_until(lease: &mut Lease, from_ms: u64, to_ms: u64) {
+    for ms in (from_ms..=to_ms).step_by(500) {
+        lease.look(at(ms));
+        lease.miss();
+    }
+}
+
+fn standing(lease: &Lease, ms: u64) -> Standing {
+    lease.cell().view(at(ms)).standing
+}
+
+fn node(number: u128) -> NodeId {
+    NodeId(Uuid::from_u128(number))
+}
+
+#[test]
+fn deadlines_in_a_wrong_order_are_a_bug() {
+    let wrong = Deadlines {
+        expiry_ms: 4_000,
+        ..DEADLINES
+    };
+    assert!(std::panic::catch_unwind(|| wrong.checked()).is_err());
+    assert_eq!(DEADLINES.checked(), DEADLINES);
+}
+
+#[test]
+fn lease_counts_from_the_moment_its_heartbeat_was_sent() {
+    let mut lease = Lease::new(DEADLINES, PartitionPolicy::Stop, at(0));
+    assert_eq!(standing(&lease, 0), Standing::Unsure);
+    lease.renew(at(100), at(1_900), "g");
+    assert_eq!(standing(&lease, 4_099), Standing::Held);
+    assert_eq!(standing(&lease, 4_100), Standing::Unsure);
+}
+
+#[test]
+fn outage_of_all_lets_rooms_go_on_and_asks_for_no_proof_afterwards() {
+    let mut lease = renewed(PartitionPolicy::Stop, 3_000);
+    look_until(&mut lease, 3_500, 7_000);
+    assert_eq!(standing(&lease, 7_000), Standing::Unsure);
+    let answers = [MirrorAnswer::HasNot, MirrorAnswer::Refused];
+    assert_eq!(lease.judged(at(7_000), &answers), Judgement::Outage);
+    assert_eq!(standing(&lease, 7_100), Standing::Outage);
+    let renewal = lease.renew(at(7_500), at(7_505), "g");
+    assert!(renewal.had_ended);
+    assert_eq!(lease.cell().view(at(7_600)).term, 0);
+    assert_eq!(standing(&lease, 7_600), Standing::Held);
+}
+
+#[test]
+fn judgement_counts_only_for_a_while() {
+    let mut lease = renewed(PartitionPolicy::Stop, 0);
+    look_until(&mut lease, 500, 4_000);
+    lease.judged(at(4_000), &[]);
+    assert_eq!(standing(&lease, 4_000 + 2_499), Standing::Outage);
+    assert_eq!(standing(&lease, 4_000 + 2_500), Standing::Unsure);
+}
+
+#[test]
+fn node_that_stood_still_needs_a_proof_even_if_there_is_an_outage_now() {
+    let mut lease = renewed(PartitionPolicy::Serve, 3_000);
+    lease.look(at(12_000));
+    assert_eq!(standing(&lease, 12_000), Standing::Unsure);
+    assert_eq!(lease.judged(at(12_000), &[]), Judgement::Unknown);
+    assert_eq!(standing(&lease, 12_001), Standing::Unsure);
+    lease.renew(at(12_500), at(12_505), "g");
+    let view = lease.cell().view(at(12_600));
+    assert_eq!((view.standing, view.term), (Standing::Held, 1));
+}
+
+#[test]
+fn outage_that_was_judged_before_the_node_stood_still_does_not_count_afterwards() {
+    let mut lease = renewed(PartitionPolicy::Stop, 0);
+    look_until(&mut lease, 500, 4_000);
+    lease.judged(at(4_000), &[]);
+    lease.look(at(20_000));
+    lease.renew(at(20_000), at(20_005), "g");
+    assert_eq!(lease.cell().view(at(20_010)).term, 1);
+}
+
+#[test]
+fn node_is_cut_off_when_another_has_had_the_mirror_all_the_time() {
+    let has = |for_ms| MirrorAnswer::Has { for_ms };
+    let judged = |answers: &[MirrorAnswer], policy| judge(answers, DEADLINES, policy);
+    use PartitionPolicy::{Serve, Stop};
+    assert_eq!(
+        judged(&[MirrorAnswer::Silent, has(4_000)], Serve),
+        Judgement::CutOff
+    );
+    assert_eq!(judged(&[has(3_999)], Stop), Judgement::Outage);
+    assert_eq!(judged(&[], Stop), Judgement::Outage);
+    assert_eq!(judged(&[MirrorAnswer::Silent], Stop), Judgement::CannotTell);
+    assert_eq!(judged(&[MirrorAnswer::Silent], Serve), Judgement::Outage);
+}
+
+#[test]
+fn nodes_that_lost_the_mirror_at_the_same_time_agree_that_none_has_it() {
+    // The other's last heartbeat was answered just before the mirror died, 1 s after ours.
+    let other = renewed(PartitionPolicy::Stop, 10_000);
+    assert_eq!(other.has_mirror_for(at(11_999)), Some(11_999));
+    assert_eq!(other.has_mirror_for(at(13_000)), None);
+}
+
+#[test]
+fn expired_nodes_may_be_taken_only_by_one_that_had_the_same_mirror_for_the_whole_expiry() {
+    let mut lease = renewed(PartitionPolicy::Stop, 5_000);
+    assert!(!lease.may_take_expired(at(5_500)));
+    lease.look(at(5_500));
+    lease.renew(at(6_000), at(6_005), "g");
+    assert!(lease.may_take_expired(at(6_010)));
+    lease.miss();
+    lease.look(at(6_500));
+    lease.renew(at(7_000), at(7_005), "g");
+    assert!(
+        !lease.may_take_expired(at(7_010)),
+        "there was an interruption"
+    );
+}
+
+#[test]
+fn new_generation_is_told_once_and_holds_takeovers_back() {
+    let mut lease = renewed(PartitionPolicy::Stop, 10_000);
+    assert!(!lease.is_generation_young(at(10_000)));
+    assert!(lease.renew(at(10_500), at(10_505), "h").is_new_generation);
+    assert!(lease.is_generation_young(at(16_504)));
+    assert!(!lease.may_take_expired(at(10_600)));
+    assert!(!lease.renew(at(11_500), at(11_505), "h").is_new_generation);
+    assert!(!lease.is_generation_young(at(16_505)));
+    assert_eq!(lease.generation(), Some("h"));
+}
+
+#[test]
+fn watched_heartbeat_expires_when_it_was_seen_to_stand_still_long_enough() {
+    let mut watch = Watch::new(6_000);
+    watch.see(node(1), 5, at(0));
+    watch.see(node(1), 5, at(5_999));
+    assert!(!watch.is_expired(node(1)));
+    watch.see(node(1), 5, at(6_000));
+    assert!(watch.is_expired(node(1)));
+    watch.see(node(1), 6, at(6_100));
+    assert!(!watch.is_expired(node(1)));
+    assert!(!watch.is_expired(node(2)), "never seen");
+    watch.forget(node(1));
+    assert!(!watch.is_expired(node(1)));
+}
+
+#[test]
+fn watch_is_bounded() {
+    let mut watch = Watch::new(1);
+    for number in 0..=10_000_u128 {
+        watch.see(node(number), 1, at(0));
+    }
+    assert!(watch.watched() <= 10_000);
+}

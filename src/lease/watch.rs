@@ -1,0 +1,77 @@
+//! The heartbeats of other nodes, watched by this node's own clock.
+
+use std::collections::HashMap;
+
+use crate::ids::{NodeId, Timestamp};
+
+/// Other nodes whose heartbeat is watched; beyond it the watch begins anew.
+const WATCHED_MAX: usize = 10_000;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Watch {
+    expiry_ms: u64,
+    /// The last heartbeat seen of each node, and when it was first and last seen.
+    seen: HashMap<NodeId, Seen>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    heartbeat: u64,
+    first: Timestamp,
+    last: Timestamp,
+}
+
+impl Watch {
+    /// Nothing seen yet.
+    #[must_use]
+    pub fn new(expiry_ms: u64) -> Self {
+        Self {
+            expiry_ms,
+            seen: HashMap::new(),
+        }
+    }
+
+    /// The registry shows this heartbeat of a node at `now`.
+    pub fn see(&mut self, node_id: NodeId, heartbeat: u64, now: Timestamp) {
+        if self.seen.len() >= WATCHED_MAX && !self.seen.contains_key(&node_id) {
+            self.seen.clear();
+        }
+        let seen = self.seen.entry(node_id).or_insert(Seen {
+            heartbeat,
+            first: now,
+            last: now,
+        });
+        if seen.heartbeat != heartbeat {
+            *seen = Seen {
+                heartbeat,
+                first: now,
+                last: now,
+            };
+        }
+        seen.last = now;
+    }
+
+    /// Whether a node's heartbeat was seen to stand still for the whole expiry. Time in which nobody looked does not count.
+    #[must_use]
+    pub fn is_expired(&self, node_id: NodeId) -> bool {
+        self.still_ms(node_id) >= self.expiry_ms
+    }
+
+    /// For how long a node's heartbeat was seen to stand still, in milliseconds; 0: never seen.
+    #[must_use]
+    pub fn still_ms(&self, node_id: NodeId) -> u64 {
+        let seen = self.seen.get(&node_id);
+        seen.map_or(0, |seen| seen.last.ms_since(seen.first))
+    }
+
+    #[cfg(test)]
+    pub(super) fn watched(&self) -> usize {
+        self.seen.len()
+    }
+
+    /// A node is no longer listed.
+    pub fn forget(&mut self, node_id: NodeId) {
+        self.seen.remove(&node_id);
+    }
+}
