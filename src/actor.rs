@@ -1,6 +1,7 @@
 //! The actors: one per live room, one per connection, and the supervisor that brings them together. The only place that
 //! knows actix actors; [`Rooms`] is what the rest of the node sees of them.
 
+mod asking;
 mod bases;
 mod clock;
 mod connection;
@@ -33,15 +34,15 @@ use self::{
 };
 pub use self::{
     clock::Clock,
-    connection::Connection,
+    connection::{Connection, Origin},
     directory::{Directory, Figures},
-    gate::{ConnectionLimits, Gate, Place, pace},
+    gate::{ConnectionLimits, Gate, Person, Place, pace},
     link::{LinkLimits, LinkState},
     queue::QueueLimits,
     start::StartError,
 };
 use crate::{
-    cluster::{Neighbour, Peers},
+    cluster::{Neighbour, Peers, client::NodeClient},
     ids::{NodeId, RoomId},
     metrics::Metrics,
     mirror::{MirrorFault, Ownership, RoomMirror, writer::MirrorWriter},
@@ -96,6 +97,8 @@ pub struct Node {
     pub limits: ActorLimits,
     /// The other processes on the same mirror.
     pub peers: Peers,
+    /// Calls them.
+    pub client: NodeClient,
     /// Live rooms.
     pub directory: Arc<Directory>,
     /// What SQL said of rooms that were started here.
@@ -143,90 +146,6 @@ impl Rooms {
     pub fn start(node: Arc<Node>, arbiters: Vec<Arbiter>) -> Self {
         let supervisor = RoomSupervisor::new(Arc::clone(&node), arbiters).start();
         Self { node, supervisor }
-    }
-
-    /// Where a room is live, as far as this node can tell.
-    ///
-    /// # Errors
-    /// When the mirror does not answer.
-    pub async fn locate(&self, room_id: RoomId) -> Result<Location, MirrorFault> {
-        if self.is_live(room_id) {
-            return Ok(Location::Here);
-        }
-        let owner = self
-            .node
-            .mirror
-            .ownership(room_id)
-            .await?
-            .and_then(|stored| stored.owner);
-        let Some(owner) = owner.filter(|owner| *owner != self.node.node_id) else {
-            return Ok(Location::Nowhere);
-        };
-        Ok(match self.node.peers.neighbour(owner).await {
-            Some(neighbour) => Location::At(neighbour),
-            None => Location::Nowhere,
-        })
-    }
-
-    /// Asks a room that is live on this node; never starts one. The command is carried out even if the asker does not wait.
-    ///
-    /// # Errors
-    /// See [`AskError`].
-    pub async fn ask_here(
-        &self,
-        room_id: RoomId,
-        command: AdminCommand,
-    ) -> Result<AdminReply, AskError> {
-        self.note(room_id, &command);
-        let Some(room) = self.node.directory.find(room_id) else {
-            return Err(if self.is_live(room_id) {
-                AskError::Unavailable
-            } else {
-                AskError::NotLive
-            });
-        };
-        let (reply, answer) = oneshot::channel();
-        room.do_send(Administer { command, reply });
-        match tokio::time::timeout(ADMIN_PATIENCE, answer).await {
-            Ok(Ok(answer)) => answer.map_err(AskError::Rejected),
-            // The room closed before it came to this.
-            Ok(Err(_)) if !self.is_live(room_id) => Err(AskError::NotLive),
-            Ok(Err(_)) | Err(_) => Err(AskError::Unavailable),
-        }
-    }
-
-    /// Asks a live room, wherever it is.
-    ///
-    /// # Errors
-    /// See [`AskError`].
-    pub async fn ask(
-        &self,
-        room_id: RoomId,
-        command: AdminCommand,
-    ) -> Result<AdminReply, AskError> {
-        self.ask_here(room_id, command).await
-    }
-
-    /// What the command means for what is remembered of the room outside its actor.
-    fn note(&self, room_id: RoomId, command: &AdminCommand) {
-        match command {
-            AdminCommand::ChangeSettings(_)
-            | AdminCommand::End(_)
-            | AdminCommand::Remove { ban: true, .. } => {
-                self.node.forget_basis(room_id);
-            }
-
-            AdminCommand::LiftBan { user_id } => {
-                self.node.forget_basis(room_id);
-                self.node.recorder.forget_ban(room_id, *user_id);
-            }
-            AdminCommand::Describe
-            | AdminCommand::ListParticipants
-            | AdminCommand::ChangeParticipant { .. }
-            | AdminCommand::Remove { ban: false, .. }
-            | AdminCommand::SystemMessage(_)
-            | AdminCommand::ListBans => {}
-        }
     }
 
     /// Whether a room has an actor here, or is being given a new one because the last one failed.

@@ -1,5 +1,8 @@
 //! The other processes on the same mirror: this node's heartbeat, and whether the owner of a room is gone.
 
+pub mod client;
+pub mod socket;
+
 use std::{
     collections::HashMap,
     net::ToSocketAddrs,
