@@ -142,6 +142,16 @@ pub trait RoomMirror: Send + Sync + 'static {
         expected: Option<Ownership>,
     ) -> Result<ClaimOutcome, MirrorFault>;
 
+    /// Leaves a room without an owner: a drain that found no successor. The room and its epoch stay, so that the next
+    /// claim expects no owner under that epoch and gets a higher one, and later commits of the former owner are `Fenced`.
+    /// `Ok` also when it was released under that epoch before.
+    async fn release(
+        &self,
+        room_id: RoomId,
+        owner: NodeId,
+        epoch: Epoch,
+    ) -> Result<CommitOutcome, MirrorFault>;
+
     /// Who owns a room.
     async fn ownership(&self, room_id: RoomId) -> Result<Option<Ownership>, MirrorFault>;
 
@@ -154,11 +164,22 @@ pub trait RoomMirror: Send + Sync + 'static {
     /// Writes this node's heartbeat; the answer is the mirror's generation: a new one means that it lost everything.
     async fn heartbeat(&self, node: &NodeRecord) -> Result<String, MirrorFault>;
 
+    /// The mirror's generation, as a heartbeat answers it, without beginning one; none: it lost everything, or is new, and
+    /// nobody has written a heartbeat since.
+    async fn generation(&self) -> Result<Option<String>, MirrorFault>;
+
     /// Takes a node off the registry.
     async fn forget_node(&self, node_id: NodeId) -> Result<(), MirrorFault>;
 
     /// Finished sessions waiting to be recorded, at most `limit`.
     async fn outbox(&self, limit: usize) -> Result<Vec<ClosedSession>, MirrorFault>;
+
+    /// Whether this session is among those waiting to be recorded.
+    async fn is_finished(
+        &self,
+        room_id: RoomId,
+        session_id: SessionId,
+    ) -> Result<bool, MirrorFault>;
 
     /// A session is in SQL: its outbox entry goes.
     async fn recorded(&self, room_id: RoomId, session_id: SessionId) -> Result<(), MirrorFault>;

@@ -1,10 +1,11 @@
-//! What must not be known to others: the signing key and what is derived from it, API keys, join tokens.
+//! What must not be known to others: the signing key and what is derived from it, API keys, join tokens, node tokens.
 //!
 //! A secret shows itself only through a method called `expose`; `Debug` of every type here leaves it out.
 
 pub mod api_key;
 mod directory;
 mod files;
+pub mod node_token;
 mod signing;
 pub mod token;
 

@@ -20,9 +20,15 @@ mod closings;
 mod commits;
 #[path = "mirror_suite/file.rs"]
 mod file;
+#[path = "mirror_suite/memory.rs"]
+mod memory;
 #[path = "mirror_suite/redis_keys.rs"]
 mod redis_keys;
 #[path = "mirror_suite/redis_outages.rs"]
 mod redis_outages;
+#[path = "mirror_suite/redis_servers.rs"]
+mod redis_servers;
+#[path = "mirror_suite/releases.rs"]
+mod releases;
 #[path = "mirror_suite/writer.rs"]
 mod writer;

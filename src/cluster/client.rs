@@ -17,6 +17,7 @@ use super::Neighbour;
 use crate::{
     actor::Clock,
     ids::{Epoch, NodeId, RoomId},
+    metrics::ForwardOutcome,
     mirror::Ownership,
     room::{
         command::AdminCommand,
@@ -58,6 +59,18 @@ pub enum CallFault {
     /// An answer that is not understood.
     #[error("an answer that is not understood")]
     Failed,
+}
+
+/// The metric's label of what became of a call.
+#[must_use]
+pub const fn outcome<T>(called: &Result<T, CallFault>) -> ForwardOutcome {
+    match called {
+        Ok(_) => ForwardOutcome::Answered,
+        Err(CallFault::Moved) => ForwardOutcome::Moved,
+        Err(CallFault::Refused) => ForwardOutcome::Refused,
+        Err(CallFault::Silent) => ForwardOutcome::Silent,
+        Err(CallFault::Failed) => ForwardOutcome::Failed,
+    }
 }
 
 /// Whether another node has the mirror.

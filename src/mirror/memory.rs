@@ -16,7 +16,7 @@ use super::{
     Claim, ClaimOutcome, Commit, CommitOutcome, MirrorFault, NodeRecord, Ownership, RoomMirror,
 };
 use crate::{
-    ids::{NodeId, RoomId, SessionId},
+    ids::{Epoch, NodeId, RoomId, SessionId},
     room::record::ClosedSession,
 };
 
@@ -47,7 +47,8 @@ pub struct MemoryMirror {
 struct Inner {
     rooms: Rooms,
     nodes: Vec<NodeRecord>,
-    generation: String,
+    /// Begun by the first heartbeat.
+    generation: Option<String>,
     calls: Calls,
     is_failing: bool,
     failing_rooms: Vec<RoomId>,
@@ -70,7 +71,7 @@ impl MemoryMirror {
             inner: Mutex::new(Inner {
                 rooms: Rooms::default(),
                 nodes: Vec::new(),
-                generation: Uuid::new_v4().to_string(),
+                generation: None,
                 calls: Calls::default(),
                 is_failing: false,
                 failing_rooms: Vec::new(),
@@ -95,7 +96,8 @@ impl MemoryMirror {
         }
     }
 
-    /// How long every call takes from now on.
+    /// How long every call takes from now on, by tokio's clock (which a test may pause). What it writes is written at
+    /// the end, all commits of a call in one step.
     pub fn set_delay(&self, delay: Duration) {
         self.inner().delay = delay;
     }
@@ -120,17 +122,25 @@ impl MemoryMirror {
         self.inner().rooms.lose(room_id);
     }
 
-    /// The mirror forgets everything and begins a new generation.
+    /// The mirror forgets everything; the next heartbeat begins a new generation.
     pub fn lose_everything(&self) {
         let mut inner = self.inner();
-        inner.rooms = Rooms::default();
+        inner.rooms.lose_all();
         inner.nodes.clear();
-        inner.generation = Uuid::new_v4().to_string();
+        inner.generation = None;
     }
 
     /// As if a newer release had written the room.
     pub fn raise_format(&self, room_id: RoomId) {
         self.inner().rooms.raise_format(room_id);
+    }
+
+    /// From now on the mirror does not fence: every commit is applied and every claim, restore and release succeeds,
+    /// whatever epoch, owner and version are stored. What stays: a repeat of an applied commit is not written twice, and
+    /// a room of a newer format is not claimed. No real mirror is like that; it is for a simulation of nodes, to show
+    /// that it fails when two of them write one room.
+    pub fn break_fence(&self) {
+        self.inner().rooms.break_fence();
     }
 
     /// How often each call was made.
@@ -207,6 +217,16 @@ impl RoomMirror for MemoryMirror {
         Ok(self.inner().rooms.restore(commit, expected))
     }
 
+    async fn release(
+        &self,
+        room_id: RoomId,
+        owner: NodeId,
+        epoch: Epoch,
+    ) -> Result<CommitOutcome, MirrorFault> {
+        self.enter(|_| ()).await?;
+        Ok(self.inner().rooms.release(room_id, owner, epoch))
+    }
+
     async fn ownership(&self, room_id: RoomId) -> Result<Option<Ownership>, MirrorFault> {
         self.enter(|_| ()).await?;
         Ok(self.inner().rooms.ownership(room_id))
@@ -227,7 +247,15 @@ impl RoomMirror for MemoryMirror {
         let mut inner = self.inner();
         inner.nodes.retain(|known| known.node_id != node.node_id);
         inner.nodes.push(node.clone());
-        Ok(inner.generation.clone())
+        let generation = &mut inner.generation;
+        Ok(generation
+            .get_or_insert_with(|| Uuid::new_v4().to_string())
+            .clone())
+    }
+
+    async fn generation(&self) -> Result<Option<String>, MirrorFault> {
+        self.enter(|_| ()).await?;
+        Ok(self.inner().generation.clone())
     }
 
     async fn forget_node(&self, node_id: NodeId) -> Result<(), MirrorFault> {
@@ -239,6 +267,15 @@ impl RoomMirror for MemoryMirror {
     async fn outbox(&self, limit: usize) -> Result<Vec<ClosedSession>, MirrorFault> {
         self.enter(|calls| calls.outbox_reads += 1).await?;
         Ok(self.inner().rooms.outbox(limit))
+    }
+
+    async fn is_finished(
+        &self,
+        room_id: RoomId,
+        session_id: SessionId,
+    ) -> Result<bool, MirrorFault> {
+        self.enter(|_| ()).await?;
+        Ok(self.inner().rooms.is_finished(room_id, session_id))
     }
 
     async fn recorded(&self, room_id: RoomId, session_id: SessionId) -> Result<(), MirrorFault> {

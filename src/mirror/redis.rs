@@ -33,7 +33,7 @@ use super::{
     rules,
 };
 use crate::{
-    ids::{NodeId, RoomId, SessionId, Version},
+    ids::{Epoch, NodeId, RoomId, SessionId, Version},
     room::record::ClosedSession,
 };
 
@@ -259,6 +259,20 @@ impl RoomMirror for RedisMirror {
         Ok(outcome)
     }
 
+    async fn release(
+        &self,
+        room_id: RoomId,
+        owner: NodeId,
+        epoch: Epoch,
+    ) -> Result<CommitOutcome, MirrorFault> {
+        let script = scripts::release(room_id, owner, epoch, self.options.ttl);
+        let outcome = scripts::commit_outcome(self.link.call(script).await?)?;
+        if outcome == CommitOutcome::Ok {
+            self.unlist_rooms(std::iter::once((owner, room_id))).await;
+        }
+        Ok(outcome)
+    }
+
     async fn ownership(&self, room_id: RoomId) -> Result<Option<Ownership>, MirrorFault> {
         let mut query = cmd("HMGET");
         query.arg(keys::main(room_id)).arg("epoch").arg("owner");
@@ -283,12 +297,28 @@ impl RoomMirror for RedisMirror {
         self.write_heartbeat(node).await
     }
 
+    async fn generation(&self) -> Result<Option<String>, MirrorFault> {
+        let mut query = cmd("GET");
+        query.arg(keys::GENERATION);
+        self.call(query).await
+    }
+
     async fn forget_node(&self, node_id: NodeId) -> Result<(), MirrorFault> {
         self.remove_node(node_id).await
     }
 
     async fn outbox(&self, limit: usize) -> Result<Vec<ClosedSession>, MirrorFault> {
         self.read_outbox(limit).await
+    }
+
+    async fn is_finished(
+        &self,
+        room_id: RoomId,
+        session_id: SessionId,
+    ) -> Result<bool, MirrorFault> {
+        let mut query = cmd("EXISTS");
+        query.arg(keys::closed(room_id, session_id));
+        self.call(query).await
     }
 
     async fn recorded(&self, room_id: RoomId, session_id: SessionId) -> Result<(), MirrorFault> {

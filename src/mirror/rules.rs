@@ -4,11 +4,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Claim, Commit, CommitOutcome, Ownership};
 use crate::{
-    ids::{Epoch, Version},
+    ids::{Epoch, NodeId, Version},
     room::record::ClosedSession,
 };
 
-/// Whether a commit is to be written.
+/// Whether a commit or a release is to be written.
 pub(super) enum Verdict {
     /// Write it.
     Apply,
@@ -55,6 +55,24 @@ pub(super) fn judge(
     } else {
         Verdict::Answer(CommitOutcome::Behind)
     }
+}
+
+/// Judges a release by what is stored of its room.
+pub(super) fn judge_release(stored: Option<Ownership>, owner: NodeId, epoch: Epoch) -> Verdict {
+    let Some(stored) = stored else {
+        return Verdict::Answer(CommitOutcome::Missing);
+    };
+    if stored.epoch < epoch {
+        return Verdict::Answer(CommitOutcome::Behind);
+    }
+    // No owner under the same epoch: a repeat of a release whose answer was lost.
+    if stored.epoch > epoch || stored.owner.is_some_and(|stored| stored != owner) {
+        return Verdict::Answer(CommitOutcome::Fenced {
+            epoch: stored.epoch,
+            owner: stored.owner,
+        });
+    }
+    Verdict::Apply
 }
 
 /// The finished session that a commit moves to the outbox.

@@ -17,7 +17,7 @@ use super::{
     Claim, ClaimOutcome, Commit, CommitOutcome, MirrorFault, NodeRecord, Ownership, RoomMirror,
 };
 use crate::{
-    ids::{NodeId, RoomId, SessionId},
+    ids::{Epoch, NodeId, RoomId, SessionId},
     room::record::ClosedSession,
 };
 
@@ -91,6 +91,16 @@ impl RoomMirror for SqliteMirror {
             .await
     }
 
+    async fn release(
+        &self,
+        room_id: RoomId,
+        owner: NodeId,
+        epoch: Epoch,
+    ) -> Result<CommitOutcome, MirrorFault> {
+        self.run(move |connection| rooms::release(connection, room_id, owner, epoch))
+            .await
+    }
+
     async fn ownership(&self, room_id: RoomId) -> Result<Option<Ownership>, MirrorFault> {
         self.run(move |connection| rooms::ownership(connection, room_id))
             .await
@@ -111,6 +121,10 @@ impl RoomMirror for SqliteMirror {
             .await
     }
 
+    async fn generation(&self) -> Result<Option<String>, MirrorFault> {
+        self.run(worker::generation).await
+    }
+
     async fn forget_node(&self, node_id: NodeId) -> Result<(), MirrorFault> {
         self.run(move |connection| worker::forget_node(connection, node_id))
             .await
@@ -118,6 +132,15 @@ impl RoomMirror for SqliteMirror {
 
     async fn outbox(&self, limit: usize) -> Result<Vec<ClosedSession>, MirrorFault> {
         self.run(move |connection| rooms::outbox(connection, limit))
+            .await
+    }
+
+    async fn is_finished(
+        &self,
+        room_id: RoomId,
+        session_id: SessionId,
+    ) -> Result<bool, MirrorFault> {
+        self.run(move |connection| rooms::is_finished(connection, room_id, session_id))
             .await
     }
 

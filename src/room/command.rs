@@ -151,8 +151,14 @@ pub struct ResumeRequest {
     pub last_seq: Seq,
 }
 
-/// What an admin asks of a live room over HTTP.
-#[derive(Clone, Debug)]
+/// What an admin asks of a live room over HTTP. Serialized it travels from the node that was asked to the room's owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    tag = "kind",
+    content = "value",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
 pub enum AdminCommand {
     /// The live summary.
     Describe,

@@ -1,6 +1,7 @@
 //! Rules, table style: what is told to whom, in virtual time, in lines that read like minutes of the meeting.
 
 mod admission;
+mod between_nodes;
 mod bounds;
 mod commands;
 mod ending;

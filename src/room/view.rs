@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     record::{BanRecord, ParticipantRecord, Role},
@@ -11,7 +11,7 @@ use super::{
 use crate::ids::{ConnectionId, RoomId, Seq, SessionId, Timestamp, UserId};
 
 /// A participant as the others see them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ParticipantView {
     /// Who.
@@ -77,7 +77,7 @@ pub struct RoomView {
 }
 
 /// A live room as admins see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LiveRoom {
     /// None until somebody was admitted.
@@ -104,7 +104,7 @@ pub struct LiveRoom {
 }
 
 /// Why a request was refused: stable codes of the wire and of HTTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// Unreadable or against the protocol.
@@ -144,7 +144,8 @@ pub enum Code {
 }
 
 /// A refusal: goes to the one who asked, changes nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Rejection {
     /// Stable.
     pub code: Code,
@@ -163,8 +164,9 @@ impl Rejection {
     }
 }
 
-/// The answer to an admin's command.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The answer to an admin's command. Serialized it travels back to the node that was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "value", rename_all = "camelCase")]
 pub enum AdminReply {
     /// To `Describe`.
     Live(LiveRoom),

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     actor::{ActorLimits, Clock, ConnectionLimits, Directory, LinkLimits, Node, QueueLimits, pace},
-    cluster::{Peers, Watch},
+    cluster::{Peers, Watch, client::NodeClient},
     config::{Config, SqliteSynchronous},
     ids::NodeId,
     metrics::Metrics,
@@ -26,6 +26,7 @@ use crate::{
     },
     recorder::Recorder,
     room::rules::{MediaServer, Rules},
+    secrets::SigningKey,
     store::Store,
 };
 
@@ -84,7 +85,7 @@ impl Parts {
     }
 
     /// The node: a new process of its own.
-    pub fn node(&self, config: &Config) -> Arc<Node> {
+    pub fn node(&self, config: &Config, signing: &SigningKey) -> anyhow::Result<Arc<Node>> {
         let peers = match config.redis {
             Some(_) => {
                 let watch = Watch::new(
@@ -96,9 +97,12 @@ impl Parts {
             }
             None => Peers::None,
         };
-        Arc::new(Node {
-            node_id: NodeId(Uuid::new_v4()),
-            clock: Clock::start(),
+        let (node_id, clock) = (NodeId(Uuid::new_v4()), Clock::start());
+        let client = NodeClient::new(node_id, signing.clone(), clock)
+            .context("cannot set up calls to other nodes")?;
+        Ok(Arc::new(Node {
+            node_id,
+            clock,
             io: self.io.clone(),
             mirror: Arc::clone(&self.mirror),
             writer: self.writer.clone(),
@@ -108,9 +112,10 @@ impl Parts {
             rules: Arc::new(rules(config)),
             limits: actor_limits(config),
             peers,
+            client,
             directory: Arc::new(Directory::default()),
             bases: Mutex::default(),
-        })
+        }))
     }
 }
 

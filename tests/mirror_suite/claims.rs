@@ -23,6 +23,7 @@ on_every_adapter![
     restore_writes_a_missing_room_anew,
     rooms_are_listed_by_their_owner,
     nodes_are_listed_until_they_are_forgotten,
+    generation_begins_with_the_first_heartbeat,
 ];
 
 async fn claim_of_an_unknown_room_stores_its_owner_only(fixture: Fixture) {
@@ -257,9 +258,8 @@ async fn rooms_are_listed_by_their_owner(fixture: Fixture) {
     assert!(mirror.rooms_of(node_id()).await.unwrap().is_empty());
 }
 
-async fn nodes_are_listed_until_they_are_forgotten(fixture: Fixture) {
-    let mirror = &*fixture.mirror;
-    let mut first = NodeRecord {
+fn node() -> NodeRecord {
+    NodeRecord {
         node_id: node_id(),
         url: "http://127.0.0.1:8080".to_owned(),
         region: "local".to_owned(),
@@ -270,7 +270,27 @@ async fn nodes_are_listed_until_they_are_forgotten(fixture: Fixture) {
         state: "starting".to_owned(),
         heartbeat: 1,
         seen_at: callboard::ids::Timestamp(1_795_376_000_120),
-    };
+    }
+}
+
+async fn generation_begins_with_the_first_heartbeat(fixture: Fixture) {
+    let mirror = &*fixture.mirror;
+    // Asking begins none, nor does anything but a heartbeat.
+    assert_eq!(mirror.generation().await.unwrap(), None);
+    Owned::rich(mirror).await;
+    assert_eq!(mirror.generation().await.unwrap(), None);
+    let generation = mirror.heartbeat(&node()).await.unwrap();
+    assert_eq!(mirror.generation().await.unwrap(), Some(generation.clone()));
+    fixture.lose_everything();
+    assert_eq!(mirror.generation().await.unwrap(), None);
+    let next = mirror.heartbeat(&node()).await.unwrap();
+    assert_ne!(next, generation);
+    assert_eq!(mirror.generation().await.unwrap(), Some(next));
+}
+
+async fn nodes_are_listed_until_they_are_forgotten(fixture: Fixture) {
+    let mirror = &*fixture.mirror;
+    let mut first = node();
     let generation = mirror.heartbeat(&first).await.unwrap();
     first.heartbeat = 2;
     first.state = "ready".to_owned();

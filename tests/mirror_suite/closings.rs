@@ -17,6 +17,7 @@ on_every_adapter![
     repeated_closing_is_ok_also_behind_a_new_session,
     repeated_closing_without_session_is_ok,
     restore_may_close_the_room,
+    finished_is_what_the_outbox_holds,
 ];
 
 async fn closing_moves_the_session_to_the_outbox(fixture: Fixture) {
@@ -89,4 +90,26 @@ async fn restore_may_close_the_room(fixture: Fixture) {
     }
     assert_eq!(mirror.ownership(owned.room_id).await.unwrap(), None);
     assert_eq!(mirror.outbox(10).await.unwrap(), [session]);
+}
+
+async fn finished_is_what_the_outbox_holds(fixture: Fixture) {
+    let mirror = &*fixture.mirror;
+    let (owned, room) = Owned::rich(mirror).await;
+    let session_id = room.head.session.unwrap().session_id;
+    let is_finished = async |room_id, id| mirror.is_finished(room_id, id).await.unwrap();
+    assert!(!is_finished(owned.room_id, session_id).await);
+    let session = closed_session(owned.room_id, session_id);
+    owned
+        .write(mirror, closing_changes(1, 2, Some(session)))
+        .await;
+    assert!(is_finished(owned.room_id, session_id).await);
+    // Both ids count, and the next session of the room is another.
+    assert!(!is_finished(room_id(), session_id).await);
+    assert!(!is_finished(owned.room_id, SessionId(uuid::Uuid::new_v4())).await);
+    let (next, ..) = Owned::claim(mirror, owned.room_id, None, node_id()).await;
+    next.write(mirror, full_changes(&rich(owned.room_id), 0, 1))
+        .await;
+    assert!(is_finished(owned.room_id, session_id).await);
+    mirror.recorded(owned.room_id, session_id).await.unwrap();
+    assert!(!is_finished(owned.room_id, session_id).await);
 }

@@ -91,6 +91,21 @@ impl Fixture {
         }
     }
 
+    /// The mirror forgets everything.
+    pub fn lose_everything(&self) {
+        match &self.hold {
+            Hold::Memory(mirror) => mirror.lose_everything(),
+            Hold::Sqlite(directory) => {
+                for table in ["room", "record", "tail", "outbox", "node", "meta"] {
+                    Self::sql(directory, &format!("DELETE FROM {table}"));
+                }
+            }
+            Hold::Redis(server) => {
+                let _: String = server.command(&["FLUSHALL"]);
+            }
+        }
+    }
+
     /// The mirror forgets the room.
     pub fn lose(&self, room_id: RoomId) {
         match &self.hold {

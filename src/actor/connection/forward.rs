@@ -19,11 +19,10 @@ use crate::{
     },
     cluster::{
         Neighbour,
-        client::{CallFault, NodeClient},
+        client::{self, CallFault, NodeClient},
         socket::NodeSocket,
     },
     ids::{NodeId, RoomId},
-    metrics::ForwardOutcome,
     room::{
         command::ResumeRequest,
         goodbye::{Goodbye, GoodbyeReason},
@@ -111,9 +110,8 @@ async fn enter_anywhere(
             Knocked::Elsewhere(owner) => owner,
         };
         let opened = reach(gate, owner, attempt, &person).await;
-        gate.node
-            .metrics
-            .forwarded_connection(ForwardOutcome::of(&opened));
+        let outcome = client::outcome(&opened);
+        gate.node.metrics.forwarded_connection(outcome);
         let wait = match opened {
             Ok(opened) => return Ok(Entered::There(opened)),
             Err(CallFault::Moved | CallFault::Refused) => TRY_AGAIN,

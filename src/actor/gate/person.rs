@@ -55,6 +55,31 @@ impl Person {
     }
 }
 
+impl Person {
+    /// Whom another node has verified; none: the grant is for something else.
+    #[must_use]
+    pub fn of_grant(grant: &Grant) -> Option<Self> {
+        match grant {
+            Grant::Join {
+                tenant,
+                room,
+                user,
+                name,
+                role,
+                is_expired,
+            } => Some(Self {
+                tenant_id: *tenant,
+                room_id: *room,
+                user_id: *user,
+                display_name: name.clone(),
+                kind: *role,
+                is_expired: *is_expired,
+            }),
+            Grant::Ask { .. } | Grant::Take { .. } | Grant::Node => None,
+        }
+    }
+}
+
 impl Gate {
     /// Who holds a join token, if its signature is right (by the server's key, or by that of an API key of the token's tenant) and
     /// it is for this room. Whether its time is over matters to those who do not resume; the room decides that.

@@ -20,7 +20,7 @@ use crate::{
         ActorLimits, Clock, ConnectionLimits, Directory, Gate, LinkLimits, Node, QueueLimits,
         Rooms, pace,
     },
-    cluster::Peers,
+    cluster::{Peers, client::NodeClient},
     http::{self, AppState, HttpOptions, Readiness, ReadinessStatus},
     ids::{Epoch, NodeId, RoomId, TenantId, UserId},
     metrics::Metrics,
@@ -36,7 +36,7 @@ use crate::{
         settings::{Kind, Settings},
     },
     secrets::{
-        SigningKey,
+        SIGNING_KEY_BYTES_MIN, SigningKey,
         api_key::ApiKeyText,
         token::{self, Claims},
     },
@@ -264,9 +264,12 @@ fn node(plan: &Plan, mirror: &Arc<MemoryMirror>, store: Store, io: &Runtime) -> 
         io.handle(),
         MirrorMetrics::new(),
     );
+    let (node_id, clock) = (NodeId(Uuid::new_v4()), Clock::start());
+    let signing = SigningKey::from_text(&"s".repeat(SIGNING_KEY_BYTES_MIN)).unwrap();
+    let client = NodeClient::new(node_id, signing, clock).unwrap();
     Arc::new(Node {
-        node_id: NodeId(Uuid::new_v4()),
-        clock: Clock::start(),
+        node_id,
+        clock,
         io: io.handle().clone(),
         mirror,
         writer,
@@ -276,6 +279,7 @@ fn node(plan: &Plan, mirror: &Arc<MemoryMirror>, store: Store, io: &Runtime) -> 
         rules: Arc::new(plan.rules.clone()),
         limits: plan.actors,
         peers: Peers::None,
+        client,
         directory: Arc::new(Directory::default()),
         bases: Mutex::default(),
     })
@@ -327,12 +331,14 @@ fn serve(
             status: ReadinessStatus::Ready,
             components: BTreeMap::new(),
         }),
+        has_mirror_for: Arc::new(|| None),
+        drain: Arc::new(|| {}),
     }));
+    state.open();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let server = HttpServer::new(move || {
-        let signal = http::signal::route(Arc::clone(&gate));
-        App::new().configure(|app| http::configure(app, state.clone(), signal))
+        App::new().configure(|app| http::configure(app, state.clone(), &gate))
     })
     .on_connect(ws::on_connect)
     .disable_signals()

@@ -17,6 +17,8 @@ use crate::{
 pub(super) struct Rooms {
     rooms: HashMap<RoomId, StoredRoom>,
     outbox: BTreeMap<(RoomId, SessionId), ClosedSession>,
+    /// See [`super::MemoryMirror::break_fence`].
+    is_fence_broken: bool,
 }
 
 struct StoredRoom {
@@ -27,6 +29,18 @@ struct StoredRoom {
     snapshot: Option<Box<Snapshot>>,
 }
 
+impl StoredRoom {
+    /// A room that is owned and was never written.
+    fn new(ownership: Ownership) -> Self {
+        Self {
+            ownership,
+            version: Version::default(),
+            format: FORMAT,
+            snapshot: None,
+        }
+    }
+}
+
 impl Rooms {
     pub(super) fn commit(&mut self, commit: &Commit) -> CommitOutcome {
         let stored = self
@@ -34,9 +48,39 @@ impl Rooms {
             .get(&commit.room_id)
             .map(|room| (room.ownership, room.version));
         match rules::judge(stored, self.is_in_outbox(commit), commit) {
-            Verdict::Answer(outcome) => outcome,
+            // A repeat is not written twice, fence or no fence.
+            Verdict::Answer(outcome) if outcome == CommitOutcome::Ok || !self.is_fence_broken => {
+                outcome
+            }
+            Verdict::Answer(_) => {
+                let ownership = Ownership {
+                    owner: Some(commit.owner),
+                    epoch: commit.epoch,
+                };
+                let room = self.rooms.entry(commit.room_id);
+                room.or_insert_with(|| StoredRoom::new(ownership));
+                self.write(commit);
+                CommitOutcome::Ok
+            }
             Verdict::Apply => {
                 self.write(commit);
+                CommitOutcome::Ok
+            }
+        }
+    }
+
+    pub(super) fn release(
+        &mut self,
+        room_id: RoomId,
+        owner: NodeId,
+        epoch: Epoch,
+    ) -> CommitOutcome {
+        match rules::judge_release(self.ownership(room_id), owner, epoch) {
+            Verdict::Answer(outcome) if !self.is_fence_broken => outcome,
+            Verdict::Answer(_) | Verdict::Apply => {
+                if let Some(room) = self.rooms.get_mut(&room_id) {
+                    room.ownership.owner = None;
+                }
                 CommitOutcome::Ok
             }
         }
@@ -89,12 +133,25 @@ impl Rooms {
         self.outbox.values().take(limit).cloned().collect()
     }
 
+    pub(super) fn is_finished(&self, room_id: RoomId, session_id: SessionId) -> bool {
+        self.outbox.contains_key(&(room_id, session_id))
+    }
+
     pub(super) fn recorded(&mut self, room_id: RoomId, session_id: SessionId) {
         self.outbox.remove(&(room_id, session_id));
     }
 
     pub(super) fn lose(&mut self, room_id: RoomId) {
         self.rooms.remove(&room_id);
+    }
+
+    pub(super) fn lose_all(&mut self) {
+        self.rooms.clear();
+        self.outbox.clear();
+    }
+
+    pub(super) fn break_fence(&mut self) {
+        self.is_fence_broken = true;
     }
 
     pub(super) fn raise_format(&mut self, room_id: RoomId) {
@@ -104,16 +161,14 @@ impl Rooms {
     }
 
     fn is_in_outbox(&self, commit: &Commit) -> bool {
-        rules::closed_session(commit).is_some_and(|session| {
-            self.outbox
-                .contains_key(&(commit.room_id, session.session_id))
-        })
+        rules::closed_session(commit)
+            .is_some_and(|session| self.is_finished(commit.room_id, session.session_id))
     }
 
     /// Compare-and-set on the ownership: the new epoch, or why not.
     fn try_claim(&mut self, claim: &Claim) -> Result<Epoch, ClaimOutcome> {
         let stored = self.ownership(claim.room_id);
-        if stored != claim.expected {
+        if stored != claim.expected && !self.is_fence_broken {
             return Err(ClaimOutcome::Lost(stored));
         }
         let room = self.rooms.get_mut(&claim.room_id);
@@ -132,13 +187,7 @@ impl Rooms {
         match room {
             Some(room) => room.ownership = ownership,
             None => {
-                let room = StoredRoom {
-                    ownership,
-                    version: Version::default(),
-                    format: FORMAT,
-                    snapshot: None,
-                };
-                self.rooms.insert(claim.room_id, room);
+                self.rooms.insert(claim.room_id, StoredRoom::new(ownership));
             }
         }
         Ok(epoch)

@@ -6,7 +6,7 @@ use redis::{Cmd, FromRedisValue, Script, Value, cmd, from_redis_value};
 
 use super::keys;
 use crate::{
-    ids::{Epoch, RoomId, SessionId, Version},
+    ids::{Epoch, NodeId, RoomId, SessionId, Version},
     mirror::{
         Claim, ClaimOutcome, Commit, CommitOutcome, MirrorFault, Ownership,
         fields::{FORMAT, Stored, Writes, parse, to_json},
@@ -17,14 +17,16 @@ use crate::{
 const COMMIT: &str = concat!(include_str!("shared.lua"), include_str!("commit.lua"));
 const CLAIM: &str = concat!(include_str!("shared.lua"), include_str!("claim.lua"));
 const RESTORE: &str = concat!(include_str!("shared.lua"), include_str!("restore.lua"));
+const RELEASE: &str = concat!(include_str!("shared.lua"), include_str!("release.lua"));
 const OUTBOX: &str = include_str!("outbox.lua");
 
 /// All scripts, to be loaded into a server.
-pub(super) const ALL: [&str; 4] = [COMMIT, CLAIM, RESTORE, OUTBOX];
+pub(super) const ALL: [&str; 5] = [COMMIT, CLAIM, RESTORE, RELEASE, OUTBOX];
 
 static COMMIT_HASH: LazyLock<String> = LazyLock::new(|| hash(COMMIT));
 static CLAIM_HASH: LazyLock<String> = LazyLock::new(|| hash(CLAIM));
 static RESTORE_HASH: LazyLock<String> = LazyLock::new(|| hash(RESTORE));
+static RELEASE_HASH: LazyLock<String> = LazyLock::new(|| hash(RELEASE));
 static OUTBOX_HASH: LazyLock<String> = LazyLock::new(|| hash(OUTBOX));
 
 fn hash(text: &str) -> String {
@@ -67,6 +69,13 @@ pub(super) fn restore(commit: &Commit, expected: Option<Ownership>, ttl: Duratio
     call
 }
 
+/// The call of the release script.
+pub(super) fn release(room_id: RoomId, owner: NodeId, epoch: Epoch, ttl: Duration) -> Cmd {
+    let mut call = room_call(&RELEASE_HASH, room_id, None);
+    call.arg(epoch.0).arg(owner.to_string()).arg(millis(ttl));
+    call
+}
+
 /// The call that reads one outbox entry.
 pub(super) fn outbox(room_id: RoomId, session_id: SessionId) -> Cmd {
     let mut call = cmd("EVALSHA");
@@ -77,7 +86,7 @@ pub(super) fn outbox(room_id: RoomId, session_id: SessionId) -> Cmd {
     call
 }
 
-/// The answer of the commit script.
+/// The answer of the commit script or of the release script.
 pub(super) fn commit_outcome(answer: Value) -> Result<CommitOutcome, MirrorFault> {
     let words: Vec<String> = decode(answer)?;
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {

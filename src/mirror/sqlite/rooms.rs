@@ -130,6 +130,24 @@ pub(super) fn restore(
     })
 }
 
+pub(super) fn release(
+    connection: &mut SqliteConnection,
+    room_id: RoomId,
+    owner: NodeId,
+    epoch: Epoch,
+) -> Result<CommitOutcome, MirrorFault> {
+    connection.immediate_transaction(|connection| {
+        let stored = ownership(connection, room_id)?;
+        if let Verdict::Answer(outcome) = rules::judge_release(stored, owner, epoch) {
+            return Ok(outcome);
+        }
+        diesel::update(room::table.find(room_id.to_string()))
+            .set(room::owner.eq(None::<String>))
+            .execute(connection)?;
+        Ok(CommitOutcome::Ok)
+    })
+}
+
 pub(super) fn ownership(
     connection: &mut SqliteConnection,
     room_id: RoomId,
@@ -161,6 +179,15 @@ pub(super) fn outbox(
     entries.iter().map(|json| from_json(json)).collect()
 }
 
+pub(super) fn is_finished(
+    connection: &mut SqliteConnection,
+    room_id: RoomId,
+    session_id: SessionId,
+) -> Result<bool, MirrorFault> {
+    let entry = outbox_table::table.find((room_id.to_string(), session_id.to_string()));
+    Ok(diesel::select(diesel::dsl::exists(entry)).get_result(connection)?)
+}
+
 pub(super) fn recorded(
     connection: &mut SqliteConnection,
     room_id: RoomId,
@@ -183,12 +210,10 @@ fn read_row(
 }
 
 fn is_in_outbox(connection: &mut SqliteConnection, commit: &Commit) -> Result<bool, MirrorFault> {
-    let Some(session) = rules::closed_session(commit) else {
-        return Ok(false);
-    };
-    let entry =
-        outbox_table::table.find((commit.room_id.to_string(), session.session_id.to_string()));
-    Ok(diesel::select(diesel::dsl::exists(entry)).get_result(connection)?)
+    match rules::closed_session(commit) {
+        Some(session) => is_finished(connection, commit.room_id, session.session_id),
+        None => Ok(false),
+    }
 }
 
 /// Compare-and-set on the ownership: the new epoch, or why not.

@@ -133,6 +133,16 @@ pub(super) fn heartbeat(
     })
 }
 
+/// The generation, if there is one.
+pub(super) fn generation(connection: &mut SqliteConnection) -> Result<Option<String>, MirrorFault> {
+    use schema::meta;
+    Ok(meta::table
+        .find(GENERATION)
+        .select(meta::value)
+        .first(connection)
+        .optional()?)
+}
+
 pub(super) fn forget_node(
     connection: &mut SqliteConnection,
     node_id: NodeId,
