@@ -29,7 +29,7 @@ use tokio::{runtime::Handle, sync::oneshot};
 use self::{
     bases::Bases,
     durability::Verify,
-    room::{Abandon, Administer},
+    room::Abandon,
     supervisor::{FindRoom, RoomSupervisor, StopRooms},
 };
 pub use self::{
@@ -45,13 +45,9 @@ use crate::{
     cluster::{Neighbour, Peers, client::NodeClient},
     ids::{NodeId, RoomId},
     metrics::Metrics,
-    mirror::{MirrorFault, Ownership, RoomMirror, writer::MirrorWriter},
+    mirror::{Ownership, RoomMirror, writer::MirrorWriter},
     recorder::Recorder,
-    room::{
-        command::AdminCommand,
-        rules::Rules,
-        view::{AdminReply, Rejection},
-    },
+    room::{rules::Rules, view::Rejection},
     store::Store,
 };
 

@@ -41,10 +41,7 @@ pub(super) fn endpoints(gate: &Arc<Gate>) -> Vec<Endpoint> {
     let only_nodes = || from_fn(require_node);
     let gate = Arc::clone(gate);
     let signal = web::route().to(
-        move |request: HttpRequest,
-              payload: web::Payload,
-              node: Node,
-              state: Data<AppState>| {
+        move |request: HttpRequest, payload: web::Payload, node: Node, state: Data<AppState>| {
             let gate = Arc::clone(&gate);
             async move { signal(&request, payload, &node, &state, gate) }
         },
@@ -54,8 +51,7 @@ pub(super) fn endpoints(gate: &Arc<Gate>) -> Vec<Endpoint> {
             .on(Method::POST, web::route().to(ask).wrap(only_nodes())),
         Endpoint::at("/internal/rooms/{roomId}/take")
             .on(Method::POST, web::route().to(take).wrap(only_nodes())),
-        Endpoint::at("/internal/rooms/{roomId}/signal")
-            .on(Method::GET, signal.wrap(only_nodes())),
+        Endpoint::at("/internal/rooms/{roomId}/signal").on(Method::GET, signal.wrap(only_nodes())),
         Endpoint::at("/internal/mirror")
             .on(Method::GET, web::route().to(mirror).wrap(only_nodes())),
         Endpoint::at("/internal/drain").on(Method::POST, web::route().to(drain).wrap(only_nodes())),

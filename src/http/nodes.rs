@@ -7,7 +7,6 @@ use actix_web::{
 };
 use serde::Serialize;
 use url::Url;
-use uuid::Uuid;
 
 use super::{
     auth::with_operator_key,
@@ -39,7 +38,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 #[serde(rename_all = "camelCase")]
 pub struct NodeResource {
     /// New at every start.
-    #[schema(value_type = Uuid)]
+    #[schema(value_type = uuid::Uuid)]
     pub node_id: NodeId,
     /// Under which nodes and clients reach it.
     pub url: String,
@@ -78,7 +77,7 @@ impl From<NodeRecord> for NodeResource {
 #[serde(rename_all = "camelCase")]
 pub struct Draining {
     /// Which.
-    #[schema(value_type = Uuid)]
+    #[schema(value_type = uuid::Uuid)]
     pub node_id: NodeId,
     /// Always `draining`.
     pub state: &'static str,
@@ -102,7 +101,7 @@ async fn list(
 }
 
 /// Makes a node hand its rooms over and end, as SIGTERM does; may be repeated
-#[utoipa::path(post, path = "/v1/nodes/{nodeId}/drain", tag = "nodes", params(("nodeId" = Uuid, Path)), responses(
+#[utoipa::path(post, path = "/v1/nodes/{nodeId}/drain", tag = "nodes", params(("nodeId" = uuid::Uuid, Path)), responses(
     (status = 202, description = "it has begun", body = Draining),
     (status = 403, description = "`forbidden`: not an operator's key"),
     (status = 404, description = "`node_not_found`"),

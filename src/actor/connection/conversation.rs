@@ -96,12 +96,7 @@ impl Connection {
         }
     }
 
-    fn entered(
-        &mut self,
-        context: &mut Context,
-        id: u64,
-        entered: Result<Entered, Refusal>,
-    ) {
+    fn entered(&mut self, context: &mut Context, id: u64, entered: Result<Entered, Refusal>) {
         match entered {
             Ok(Entered::Here(room)) => {
                 self.state.enter_room();

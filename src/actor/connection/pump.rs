@@ -9,8 +9,8 @@ use std::{sync::Arc, time::Duration};
 use actix::{Addr, MailboxError, Message};
 use bytestring::ByteString;
 use futures_util::{
-    SinkExt, StreamExt,
-    future::{Either, pending},
+    FutureExt, SinkExt, StreamExt,
+    future::{BoxFuture, pending},
     stream::{SplitSink, SplitStream},
 };
 use tokio::{
@@ -154,7 +154,7 @@ async fn read(
     let mut waiting = said;
     let mut end = None;
     let mut heard = Instant::now();
-    let mut delivery = Either::Left(pending());
+    let mut delivery = pending().boxed();
     let mut handed_over: Option<Instant> = None;
     let mut judge = interval(JUDGE_EVERY);
     judge.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -162,7 +162,7 @@ async fn read(
         if handed_over.is_none() {
             if !waiting.is_empty() {
                 waiting_bytes = 0;
-                delivery = Either::Right(receiver.deliver(std::mem::take(&mut waiting), None));
+                delivery = receiver.deliver(std::mem::take(&mut waiting), None);
                 handed_over = Some(Instant::now());
             } else if let Some(end) = end {
                 return Outcome::Owner(end);
@@ -174,7 +174,7 @@ async fn read(
                 if taken.is_err() {
                     return Outcome::Client;
                 }
-                (delivery, handed_over) = (Either::Left(pending()), None);
+                (delivery, handed_over) = (pending().boxed(), None);
             }
             frame = stream.next(), if reads_on => {
                 heard = Instant::now();
@@ -220,8 +220,8 @@ impl Receiver {
         &self,
         frames: Vec<ByteString>,
         end: Option<End>,
-    ) -> impl Future<Output = Result<(), MailboxError>> + Unpin + use<> {
-        self.connection.send(Relayed { frames, end })
+    ) -> BoxFuture<'static, Result<(), MailboxError>> {
+        self.connection.send(Relayed { frames, end }).boxed()
     }
 
     /// Why the client must go, if it must.
