@@ -1,6 +1,7 @@
 //! The actors: one per live room, one per connection, and the supervisor that brings them together. The only place that
 //! knows actix actors; [`Rooms`] is what the rest of the node sees of them.
 
+mod asking;
 mod connection;
 mod directory;
 mod durability;
@@ -19,30 +20,27 @@ use tokio::{runtime::Handle, sync::oneshot};
 use url::Url;
 
 pub use self::{
-    connection::Connection,
+    connection::{Connection, Origin},
     directory::{Directory, Figures},
-    gate::{ConnectionLimits, Gate, Place, pace},
+    gate::{ConnectionLimits, Gate, Person, Place, pace},
     link::{LinkLimits, LinkState},
     room::HandOver,
 };
 use self::{
     durability::{Look, Verify},
-    room::{Abandon, Administer},
+    room::Abandon,
     supervisor::{FindRoom, Right, RoomSupervisor, StopRooms},
 };
 use crate::{
     claims::{Claimant, StartError},
     clock::Clock,
-    cluster::{self, Neighbour, Registry},
+    cluster::{self, Neighbour, Registry, client::NodeClient},
     ids::{NodeId, RoomId},
     metrics::Metrics,
-    mirror::{MirrorFault, Ownership, RoomMirror, writer::MirrorWriter},
+    mirror::{Ownership, RoomMirror, writer::MirrorWriter},
     owner::OwnerLimits,
     recorder::Recorder,
-    room::{
-        command::AdminCommand,
-        view::{AdminReply, Rejection},
-    },
+    room::view::Rejection,
     store::Store,
 };
 
@@ -84,6 +82,8 @@ pub struct Node {
     pub claimant: Claimant,
     /// The other processes on the same mirror; none: it is this process's alone.
     pub registry: Option<Arc<Registry>>,
+    /// Calls them.
+    pub client: NodeClient,
     /// Live rooms.
     pub directory: Arc<Directory>,
 }
@@ -141,83 +141,6 @@ impl Rooms {
     pub fn start(node: Arc<Node>, arbiters: Vec<Arbiter>) -> Self {
         let supervisor = RoomSupervisor::new(Arc::clone(&node), arbiters).start();
         Self { node, supervisor }
-    }
-
-    /// Where a room is live, as far as this node can tell.
-    ///
-    /// # Errors
-    /// When the mirror does not answer.
-    pub async fn locate(&self, room_id: RoomId) -> Result<Location, MirrorFault> {
-        if self.is_live(room_id) {
-            return Ok(Location::Here);
-        }
-        let Some(owner) = self.node.claimant.owner_of(room_id).await? else {
-            return Ok(Location::Nowhere);
-        };
-        let registry = self.node.registry.as_ref();
-        let neighbour = registry.and_then(|registry| registry.neighbour(owner));
-        Ok(neighbour.map_or(Location::Nowhere, Location::At))
-    }
-
-    /// Asks a room that is live on this node; never starts one. The command is carried out even if the asker does not wait.
-    ///
-    /// # Errors
-    /// See [`AskError`].
-    pub async fn ask_here(
-        &self,
-        room_id: RoomId,
-        command: AdminCommand,
-    ) -> Result<AdminReply, AskError> {
-        self.note(room_id, &command);
-        let Some(room) = self.node.directory.find(room_id) else {
-            return Err(if self.is_live(room_id) {
-                AskError::Unavailable
-            } else {
-                AskError::NotLive
-            });
-        };
-        let (reply, answer) = oneshot::channel();
-        room.do_send(Administer { command, reply });
-        match tokio::time::timeout(ADMIN_PATIENCE, answer).await {
-            Ok(Ok(answer)) => answer.map_err(AskError::Rejected),
-            // The room closed before it came to this.
-            Ok(Err(_)) if !self.is_live(room_id) => Err(AskError::NotLive),
-            Ok(Err(_)) | Err(_) => Err(AskError::Unavailable),
-        }
-    }
-
-    /// Asks a live room, wherever it is.
-    ///
-    /// # Errors
-    /// See [`AskError`].
-    pub async fn ask(
-        &self,
-        room_id: RoomId,
-        command: AdminCommand,
-    ) -> Result<AdminReply, AskError> {
-        self.ask_here(room_id, command).await
-    }
-
-    /// What the command means for what is remembered of the room outside its actor.
-    fn note(&self, room_id: RoomId, command: &AdminCommand) {
-        match command {
-            AdminCommand::ChangeSettings(_)
-            | AdminCommand::End(_)
-            | AdminCommand::Remove { ban: true, .. } => {
-                self.node.claimant.forget_basis(room_id);
-            }
-
-            AdminCommand::LiftBan { user_id } => {
-                self.node.claimant.forget_basis(room_id);
-                self.node.recorder.forget_ban(room_id, *user_id);
-            }
-            AdminCommand::Describe
-            | AdminCommand::ListParticipants
-            | AdminCommand::ChangeParticipant { .. }
-            | AdminCommand::Remove { ban: false, .. }
-            | AdminCommand::SystemMessage(_)
-            | AdminCommand::ListBans => {}
-        }
     }
 
     /// Whether a room has an actor here, or is being given a new one because the last one failed.

@@ -8,6 +8,7 @@ mod judge;
 mod orphans;
 mod probe;
 mod registry;
+pub mod socket;
 
 use url::Url;
 

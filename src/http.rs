@@ -2,16 +2,19 @@
 //!
 //! A request passes [`track`] (span, metrics, every error as a problem), CORS, its route's key check ([`auth`]), the strict
 //! readers of [`extract`], and its handler. Handlers turn JSON into rows of the store and commands for live rooms, and back;
-//! they decide nothing about seats. The table of [`endpoints`] is all there is: `/openapi.json` is compared with it by a test.
+//! they decide nothing about seats. The table of [`endpoints`] is all there is for callers: `/openapi.json` is compared with it by a
+//! test. What nodes ask of each other stands in [`internal`] and is described nowhere else.
 
 pub mod auth;
 pub mod bans;
 pub mod etag;
 pub mod extract;
+pub mod internal;
 pub mod join;
 mod live;
 pub mod machines;
 pub mod messages;
+pub mod nodes;
 pub mod openapi;
 pub mod origin;
 pub mod paging;
@@ -29,32 +32,38 @@ pub mod throttle;
 pub mod track;
 pub mod users;
 
+use std::sync::Arc;
+
 use actix_web::{
-    Route,
     http::Method,
     middleware::from_fn,
     web::{self, ServiceConfig},
 };
+
+use crate::actor::Gate;
 
 pub use self::{
     origin::is_origin_allowed,
     problem::{Problem, ProblemCode},
     routes::{Endpoint, SIGNAL_PATH},
     state::{
-        AppState, Clock, ComponentState, HttpOptions, Parts, Readiness, ReadinessSource,
-        ReadinessStatus,
+        AppState, Clock, ComponentState, DrainSwitch, HttpOptions, MirrorSource, Parts, Readiness,
+        ReadinessSource, ReadinessStatus,
     },
 };
 
-/// Everything that clients reach. `signal` upgrades `GET` on [`SIGNAL_PATH`] to a WebSocket; it gets no key check and no
-/// Origin check from here (see [`is_origin_allowed`]).
-pub fn configure(config: &mut ServiceConfig, state: web::Data<AppState>, signal: Route) {
+/// Everything that clients and other nodes reach. `GET` on [`SIGNAL_PATH`] becomes a WebSocket that passes `gate`; it gets no key
+/// check, and its Origin check where it is upgraded.
+pub fn configure(config: &mut ServiceConfig, state: web::Data<AppState>, gate: &Arc<Gate>) {
     let cors = origin::cors(&state.options.allowed_origins);
     let mut all = web::scope("");
     for endpoint in endpoints() {
         all = all.service(endpoint.into_resource());
     }
-    let signal = Endpoint::at(SIGNAL_PATH).on(Method::GET, signal);
+    for endpoint in internal::endpoints(gate) {
+        all = all.service(endpoint.into_resource());
+    }
+    let signal = Endpoint::at(SIGNAL_PATH).on(Method::GET, signal::route(Arc::clone(gate)));
     let all = all
         .service(signal.into_resource())
         .default_service(web::to(routes::unknown_path))
@@ -90,6 +99,7 @@ pub fn endpoints() -> Vec<Endpoint> {
         bans::endpoints(),
         messages::endpoints(),
         sessions::endpoints(),
+        nodes::endpoints(),
         machines::endpoints(),
     ]
     .into_iter()

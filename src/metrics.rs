@@ -11,7 +11,7 @@ use prometheus::{Registry, TextEncoder, core::Collector};
 
 pub use self::{
     families::Families,
-    labels::{CommandOutcome, CommandType, EvictionReason, RefusedConnection},
+    labels::{CommandOutcome, CommandType, EvictionReason, ForwardOutcome, RefusedConnection},
 };
 
 /// The content type of [`Metrics::render`]: the Prometheus text format.
@@ -81,6 +81,20 @@ impl Metrics {
     pub fn refused_connection(&self, reason: RefusedConnection) {
         self.refused_connections_total
             .with_label_values(&[reason.as_str()])
+            .inc();
+    }
+
+    /// Counts an admin's command that was asked of another node.
+    pub fn forwarded_ask(&self, outcome: ForwardOutcome) {
+        self.forwarded_asks_total
+            .with_label_values(&[outcome.as_str()])
+            .inc();
+    }
+
+    /// Counts an attempt to open a connection to another node for somebody who is connected here.
+    pub fn forwarded_connection(&self, outcome: ForwardOutcome) {
+        self.forwarded_connections_total
+            .with_label_values(&[outcome.as_str()])
             .inc();
     }
 

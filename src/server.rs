@@ -1,5 +1,6 @@
 //! Wiring and lifetime: runtimes, arbiters, listeners, and the order in which everything starts and stops.
 
+mod checks;
 mod health;
 mod parts;
 
@@ -12,7 +13,10 @@ use std::{
 use actix::Arbiter;
 use actix_web::{App, HttpServer, dev::ServerHandle, web};
 use anyhow::{Context, bail};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+};
 use tracing::{info, warn};
 
 use self::{
@@ -104,7 +108,7 @@ async fn serve_until_told(
         secrets.bootstrap.clone(),
         connection_limits(&config),
     ));
-    start_tasks(&config, &parts, &node, &rooms, &health);
+    let told = Arc::new(Notify::new());
     let state = web::Data::new(AppState::new(http::Parts {
         store: node.store.clone(),
         rooms: rooms.clone(),
@@ -120,17 +124,33 @@ async fn serve_until_told(
             let health = Arc::clone(&health);
             move || health.readiness()
         }),
+        has_mirror_for: Arc::new({
+            let node = Arc::clone(&node);
+            move || has_mirror_for(&node)
+        }),
+        drain: Arc::new({
+            let told = Arc::clone(&told);
+            move || told.notify_one()
+        }),
     }));
     let server = serve(&config, listener, state.clone(), gate)?;
     let admin = admin_listener
-        .map(|listener| serve_admin(listener, state))
+        .map(|listener| serve_admin(listener, state.clone()))
         .transpose()?;
+    io.spawn(checks::check(
+        Arc::clone(&node),
+        config.advertise.clone(),
+        parts.database_id.clone(),
+    ))
+    .await??;
+    start_tasks(&config, &parts, &node, &rooms, &health);
+    state.open();
     info!(
         node = %node.node_id,
         version = env!("CARGO_PKG_VERSION"),
         "listening on http://{}, advertised as {}", config.listen, config.advertise
     );
-    wait_for_signal().await?;
+    wait_until_told(&told).await?;
     stop(&config, &node, &rooms, &health, server, admin).await;
     Ok(())
 }
@@ -263,8 +283,7 @@ fn serve(
     gate: Arc<Gate>,
 ) -> anyhow::Result<ServerHandle> {
     let server = HttpServer::new(move || {
-        let signal = http::signal::route(Arc::clone(&gate));
-        App::new().configure(|app| http::configure(app, state.clone(), signal))
+        App::new().configure(|app| http::configure(app, state.clone(), &gate))
     })
     .on_connect(ws::on_connect)
     .disable_signals()
@@ -297,12 +316,19 @@ fn serve_admin(listener: TcpListener, state: web::Data<AppState>) -> anyhow::Res
     Ok(handle)
 }
 
-async fn wait_for_signal() -> anyhow::Result<()> {
+/// For how long this node has had the mirror without interruption, as the other nodes may ask.
+fn has_mirror_for(node: &crate::actor::Node) -> Option<u64> {
+    let lease = node.claimant.tenure.lease()?;
+    lease.has_mirror_for(node.clock.now())
+}
+
+async fn wait_until_told(drain: &Notify) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let name = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
+        () = drain.notified() => "an operator",
     };
     info!(name, "stopping");
     Ok(())

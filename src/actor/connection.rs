@@ -4,6 +4,8 @@
 //! the socket from outside; nothing here is relied on for that.
 
 mod conversation;
+mod forward;
+mod pump;
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,8 +13,11 @@ use actix::{Actor, ActorContext, Addr, AsyncContext, Handler, Running, StreamHan
 use actix_http::ws::{CloseCode, CloseReason, Message as Frame, ProtocolError};
 use actix_web_actors::ws::WebsocketContext;
 use bytestring::ByteString;
+use tokio::sync::mpsc;
 use tracing::debug;
 
+pub use self::forward::Origin;
+use self::pump::{End, Relayed};
 use super::{
     gate::{Gate, JOIN_PATIENCE},
     link::{CLOSE_TIMEOUT, Deliver, Farewell, LinkState},
@@ -50,6 +55,8 @@ enum Phase {
     Fresh,
     /// The room knows it (seat or lobby).
     Joined(Addr<RoomActor>),
+    /// A room of another node does; what the client says goes there.
+    Forwarded(mpsc::Sender<ByteString>),
     /// Goodbye said.
     Closing,
 }
@@ -62,6 +69,7 @@ pub struct Connection {
     gate: Arc<Gate>,
     state: Arc<LinkState>,
     report: GuardReport,
+    origin: Origin,
     reassembly: Reassembly,
     limiter: CommandLimiter,
     phase: Phase,
@@ -80,6 +88,7 @@ impl Connection {
         state: Arc<LinkState>,
         report: GuardReport,
         place: super::gate::Place,
+        origin: Origin,
     ) -> Self {
         let limits = &gate.limits;
         Self {
@@ -90,6 +99,7 @@ impl Connection {
             gate,
             state,
             report,
+            origin,
             phase: Phase::Fresh,
             _place: place,
         }
@@ -143,7 +153,6 @@ impl Connection {
             return;
         }
         self.leave_room();
-        self.phase = Phase::Closing;
         let Farewell { reason, url } = farewell.into();
         let goodbye = Goodbye {
             retry_after_ms: self.retry_after_ms(reason),
@@ -151,8 +160,13 @@ impl Connection {
             ..Goodbye::from(reason)
         };
         context.text(encode_goodbye(&goodbye));
+        self.close(context, reason.close_code());
+    }
+
+    fn close(&mut self, context: &mut Context, code: u16) {
+        self.phase = Phase::Closing;
         context.close(Some(CloseReason {
-            code: CloseCode::from(reason.close_code()),
+            code: CloseCode::from(code),
             description: None,
         }));
         self.cut_off_after(CLOSE_TIMEOUT, |_| true);
@@ -204,6 +218,10 @@ impl Connection {
     /// Handles one text message.
     fn text(&mut self, context: &mut Context, text: &ByteString) {
         let is_admitted = self.admit(context);
+        if let (true, Phase::Forwarded(owner)) = (is_admitted, &self.phase) {
+            let owner = owner.clone();
+            return self.pass_on(context, owner, text.clone());
+        }
         let metrics = &self.gate.node.metrics;
         match decode(text, self.gate.limits.text_bytes_max) {
             Err(error) if is_admitted => {
@@ -227,8 +245,11 @@ impl Connection {
         }
     }
 
-    /// Whether one more message is within the connection's pace; a flood ends it.
+    /// Whether one more message is within the connection's pace; a flood ends it. What another node sends has passed it there.
     fn admit(&mut self, context: &mut Context) -> bool {
+        if matches!(self.origin, Origin::Node(_)) {
+            return true;
+        }
         match self.limiter.check() {
             Verdict::Admit => true,
             Verdict::Refuse => false,
@@ -339,6 +360,24 @@ impl Handler<Deliver> for Connection {
         }
         if let Some(farewell) = delivery.goodbye {
             self.end(context, farewell);
+        }
+    }
+}
+
+impl Handler<Relayed> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, relayed: Relayed, context: &mut Self::Context) {
+        if matches!(self.phase, Phase::Closing) {
+            return;
+        }
+        for frame in relayed.frames {
+            context.text(frame);
+        }
+        match relayed.end {
+            None => {}
+            Some(End::Closed(code)) => self.close(context, code),
+            Some(End::Lost) => self.end(context, GoodbyeReason::Moved),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The way from a `JoinRoom` to a room's actor: the token, the supervisor, the room; a bounded number of tries.
 
+mod person;
+
 use std::{
     num::NonZeroU32,
     sync::{
@@ -13,9 +15,9 @@ use actix::{Addr, Recipient};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use rand::RngExt;
 use sha2::{Digest, Sha256};
-use tracing::warn;
 use uuid::Uuid;
 
+pub use self::person::Person;
 use super::{
     Node, Rooms,
     link::{Deliver, LinkState},
@@ -24,18 +26,14 @@ use super::{
 };
 use crate::{
     claims::StartError,
-    ids::{ApiKeyId, ConnectionId, RoomId, SessionId, StayId},
+    ids::{ConnectionId, NodeId, RoomId, SessionId, StayId},
     room::{
         command::ResumeRequest,
         goodbye::GoodbyeReason,
         input::{IssuedToken, Join, Resume},
         view::{Code, Rejection},
     },
-    secrets::{
-        SigningKey,
-        api_key::{self, ApiKeyText},
-        token::{self, Claims, TokenError},
-    },
+    secrets::{SigningKey, api_key::ApiKeyText},
     ws::Pace,
 };
 
@@ -88,16 +86,23 @@ impl Drop for Place {
     }
 }
 
-/// A `JoinRoom` as it came.
+/// A `JoinRoom` as it came, without its token.
 pub struct JoinAttempt {
     pub(super) connection_id: ConnectionId,
     pub(super) id: u64,
     pub(super) room_id: RoomId,
-    pub(super) token: String,
     pub(super) resume: Option<ResumeRequest>,
     pub(super) region: Option<String>,
     pub(super) recipient: Recipient<Deliver>,
     pub(super) state: Arc<LinkState>,
+}
+
+/// What became of a knock.
+pub(super) enum Knocked {
+    /// Let in.
+    In(Addr<RoomActor>),
+    /// This node owns the room.
+    Elsewhere(NodeId),
 }
 
 /// Why a connection cannot go on.
@@ -118,7 +123,7 @@ impl Refusal {
         Self::new(Code::Unauthorized, message, GoodbyeReason::Unauthorized)
     }
 
-    fn unavailable() -> Self {
+    pub(super) fn unavailable() -> Self {
         Self::new(
             Code::Unavailable,
             "the room is not available now",
@@ -188,50 +193,49 @@ impl Gate {
         LinkState::new(disconnect, self.node.clock.now())
     }
 
-    /// Lets a connection into its room; whether it gets a seat is the room's decision.
-    pub(super) async fn enter(&self, attempt: JoinAttempt) -> Result<Addr<RoomActor>, Refusal> {
-        let (room_id, connection_id) = (attempt.room_id, attempt.connection_id);
-        match tokio::time::timeout(JOIN_PATIENCE, self.enter_in_time(attempt)).await {
-            Ok(entered) => entered,
-            Err(_) => {
-                if let Some(room) = self.node.directory.find(room_id) {
-                    // It may have been let in a moment too late.
-                    room.do_send(ConnectionClosed { connection_id });
-                }
-                Err(Refusal::new(
-                    Code::Timeout,
-                    "outcome unknown: repeat with the same id",
-                    GoodbyeReason::Unavailable,
-                ))
-            }
+    /// Lets a connection into a room of this node; whether it gets a seat is the room's decision. This way never leads to another
+    /// node: whoever comes from one is sent back there.
+    pub(super) async fn enter_here(
+        &self,
+        attempt: &JoinAttempt,
+        person: &Person,
+    ) -> Result<Addr<RoomActor>, Refusal> {
+        match self.knock(attempt, person).await? {
+            Knocked::In(room) => Ok(room),
+            Knocked::Elsewhere(_) => Err(Refusal::new(
+                Code::Unavailable,
+                "the room is on another node",
+                GoodbyeReason::Moved,
+            )),
         }
     }
 
-    async fn enter_in_time(&self, attempt: JoinAttempt) -> Result<Addr<RoomActor>, Refusal> {
-        let (claims, is_expired) = self.verify(&attempt.token).await?;
-        if claims.room != attempt.room_id {
-            return Err(Refusal::unauthorized("the token is for another room"));
-        }
-        let tenant_id = claims.tenant;
-        let join = self.join(&attempt, claims, is_expired);
+    /// Asks the room to let somebody in, as often as it is closing or overloaded.
+    pub(super) async fn knock(
+        &self,
+        attempt: &JoinAttempt,
+        person: &Person,
+    ) -> Result<Knocked, Refusal> {
+        let join = join(attempt, person);
         for _ in 0..TRIES_MAX {
             let find = FindRoom {
                 room_id: attempt.room_id,
-                right: Right::Join(tenant_id),
+                right: Right::Join(person.tenant_id),
             };
-            let room = self
-                .supervisor
-                .send(find)
-                .await
-                .map_err(|_| Refusal::unavailable())??;
+            let found = self.supervisor.send(find).await;
+            let room = match found.map_err(|_| Refusal::unavailable())? {
+                Ok(room) => room,
+                Err(StartError::Elsewhere(node_id)) => return Ok(Knocked::Elsewhere(node_id)),
+                Err(error) => return Err(error.into()),
+            };
             let enter = Enter {
                 join: Box::new(join.clone()),
-                tenant_id,
+                tenant_id: person.tenant_id,
                 recipient: attempt.recipient.clone(),
                 state: Arc::clone(&attempt.state),
             };
             match room.send(enter).await {
-                Ok(Applied::Done) => return Ok(room),
+                Ok(Applied::Done) => return Ok(Knocked::In(room)),
                 Ok(Applied::Refused(rejection, reason)) => {
                     return Err(Refusal { rejection, reason });
                 }
@@ -251,75 +255,40 @@ impl Gate {
         Err(Refusal::unavailable())
     }
 
-    /// Fresh ids and what the token says.
-    fn join(&self, attempt: &JoinAttempt, claims: Claims, is_expired: bool) -> Join {
-        Join {
-            connection_id: attempt.connection_id,
-            id: attempt.id,
-            user_id: claims.sub,
-            display_name: claims.name,
-            kind: claims.role,
-            is_expired,
-            region: attempt.region.clone(),
-            resume: attempt.resume.as_ref().map(|resume| Resume {
-                token: issued(resume.resume_token.clone()),
-                last_seq: resume.last_seq,
-            }),
-            stay_id: StayId(Uuid::now_v7()),
-            session_id: SessionId(Uuid::now_v7()),
-            resume_token: issued(
-                BASE64_URL_SAFE_NO_PAD.encode(rand::rng().random::<[u8; RESUME_TOKEN_BYTES]>()),
-            ),
+    /// Nobody waits for the room's decision any more.
+    pub(super) fn give_up(&self, room_id: RoomId, connection_id: ConnectionId) -> Refusal {
+        if let Some(room) = self.node.directory.find(room_id) {
+            // It may have been let in a moment too late.
+            room.do_send(ConnectionClosed { connection_id });
         }
-    }
-
-    /// What a join token says, if its signature is right: by the server's key, or by that of an API key of the token's tenant.
-    /// Whether its time is over matters to those who do not resume; the room decides that.
-    async fn verify(&self, text: &str) -> Result<(Claims, bool), Refusal> {
-        let now = self.node.clock.now();
-        let (verified, tenant_id) = match token::peek_kid(text).map_err(not_valid)? {
-            None => (
-                token::verify_with_server_key(text, &self.signing, now),
-                None,
-            ),
-            Some(id) => {
-                let (key, tenant_id) = self.api_key(id).await?;
-                (
-                    token::verify_with_key_secret(text, &key, now),
-                    Some(tenant_id),
-                )
-            }
-        };
-        let (claims, is_expired) = match verified {
-            Ok(claims) => (claims, false),
-            Err(TokenError::Expired(claims)) => (*claims, true),
-            Err(error @ TokenError::Invalid) => return Err(not_valid(error)),
-        };
-        if tenant_id.is_some_and(|tenant| tenant != claims.tenant) {
-            return Err(Refusal::unauthorized("the token is of another tenant"));
-        }
-        Ok((claims, is_expired))
-    }
-
-    async fn api_key(&self, id: ApiKeyId) -> Result<(ApiKeyText, crate::ids::TenantId), Refusal> {
-        if id == self.bootstrap.id {
-            return Ok((self.bootstrap.clone(), crate::store::DEFAULT_TENANT));
-        }
-        let row = self.node.store.api_key(id).await.map_err(|fault| {
-            warn!(%fault, "cannot read an API key");
-            Refusal::unavailable()
-        })?;
-        let row = row.filter(|row| row.revoked_at.is_none());
-        let opened = row.and_then(|row| {
-            let key = api_key::open(id, &row.sealed_secret, &self.signing).ok()?;
-            Some((key, row.tenant_id))
-        });
-        opened.ok_or_else(|| Refusal::unauthorized("the token's key is unknown or revoked"))
+        Refusal::new(
+            Code::Timeout,
+            "outcome unknown: repeat with the same id",
+            GoodbyeReason::Unavailable,
+        )
     }
 }
 
-fn not_valid(_: TokenError) -> Refusal {
-    Refusal::unauthorized("the token is not valid")
+/// Fresh ids and what is known of the person.
+fn join(attempt: &JoinAttempt, person: &Person) -> Join {
+    Join {
+        connection_id: attempt.connection_id,
+        id: attempt.id,
+        user_id: person.user_id,
+        display_name: person.display_name.clone(),
+        kind: person.kind,
+        is_expired: person.is_expired,
+        region: attempt.region.clone(),
+        resume: attempt.resume.as_ref().map(|resume| Resume {
+            token: issued(resume.resume_token.clone()),
+            last_seq: resume.last_seq,
+        }),
+        stay_id: StayId(Uuid::now_v7()),
+        session_id: SessionId(Uuid::now_v7()),
+        resume_token: issued(
+            BASE64_URL_SAFE_NO_PAD.encode(rand::rng().random::<[u8; RESUME_TOKEN_BYTES]>()),
+        ),
+    }
 }
 
 /// A resume token with the hash that stands for it in the mirror.

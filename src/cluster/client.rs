@@ -18,6 +18,7 @@ use crate::{
     clock::Clock,
     ids::{Epoch, NodeId, RoomId},
     lease::MirrorAnswer,
+    metrics::ForwardOutcome,
     mirror::Ownership,
     room::{
         command::AdminCommand,
@@ -59,6 +60,18 @@ pub enum CallFault {
     /// An answer that is not understood.
     #[error("an answer that is not understood")]
     Failed,
+}
+
+/// The metric's label of what became of a call.
+#[must_use]
+pub const fn outcome<T>(called: &Result<T, CallFault>) -> ForwardOutcome {
+    match called {
+        Ok(_) => ForwardOutcome::Answered,
+        Err(CallFault::Moved) => ForwardOutcome::Moved,
+        Err(CallFault::Refused) => ForwardOutcome::Refused,
+        Err(CallFault::Silent) => ForwardOutcome::Silent,
+        Err(CallFault::Failed) => ForwardOutcome::Failed,
+    }
 }
 
 /// Who a room is handed over by, on its way between nodes.

@@ -173,6 +173,16 @@ pub fn key_of(headers: &HeaderMap) -> Result<Option<ApiKeyText>, Problem> {
     key.map(Some).ok_or_else(Problem::unauthorized)
 }
 
+/// The text behind `Bearer`; none: no `Authorization`, several, or another scheme.
+pub(super) fn bearer_of(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION);
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    let (scheme, text) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| text.trim())
+}
+
 /// A route for holders of any key.
 pub fn with_key<F, Args>(handler: F) -> Route
 where

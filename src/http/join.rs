@@ -164,7 +164,7 @@ async fn join(
             "the room does not allow this kind of joiner",
         ));
     }
-    let ticket = ticket(&state, &room, &joiner)?;
+    let ticket = ticket(&state, &room, &joiner).await?;
     Ok(HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(ticket))
@@ -195,7 +195,7 @@ fn guest(state: &AppState, join: GuestJoin) -> Result<Joiner, Problem> {
 }
 
 /// What the joiner gets.
-fn ticket(state: &AppState, room: &Room, joiner: &Joiner) -> Result<JoinTicket, Problem> {
+async fn ticket(state: &AppState, room: &Room, joiner: &Joiner) -> Result<JoinTicket, Problem> {
     let (token, expires_at) = state.mint(
         room.tenant_id,
         room.id,
@@ -206,7 +206,7 @@ fn ticket(state: &AppState, room: &Room, joiner: &Joiner) -> Result<JoinTicket, 
     Ok(JoinTicket {
         token,
         user_id: joiner.user_id,
-        signal_url: state.signal_url(room.id)?,
+        signal_url: state.signal_url(room.id).await?,
         ice_servers: state.options.ice_servers.clone(),
         expires_at,
     })

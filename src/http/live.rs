@@ -21,9 +21,6 @@ const END_RETRY_WAIT: Duration = Duration::from_millis(100);
 
 /// What the actor says of itself; `None`: there is none.
 pub(super) async fn describe(state: &AppState, room: RoomId) -> Result<Option<LiveRoom>, Problem> {
-    if !state.rooms.is_live(room) {
-        return Ok(None);
-    }
     match state.rooms.ask(room, AdminCommand::Describe).await {
         Ok(AdminReply::Live(live)) => Ok(Some(live)),
         Ok(_) => Err(Problem::bug("Describe was answered with something else")),

@@ -13,7 +13,7 @@ use super::{
     routes::Endpoint,
     state::{AppState, Readiness, ReadinessStatus},
 };
-use crate::metrics::METRICS_CONTENT_TYPE;
+use crate::{ids::NodeId, metrics::METRICS_CONTENT_TYPE};
 
 /// The routes of this file.
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -40,17 +40,24 @@ fn open_endpoints() -> Vec<Endpoint> {
 
 /// The answer of a process that lives.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Health {
     /// Always `ok`.
     pub status: &'static str,
+    /// Which process: new at every start.
+    #[schema(value_type = uuid::Uuid)]
+    pub node_id: NodeId,
 }
 
 /// Says that the process lives
 #[utoipa::path(get, path = "/healthz", tag = "machines", security(()), responses(
     (status = 200, description = "alive", body = Health),
 ))]
-async fn healthz() -> web::Json<Health> {
-    web::Json(Health { status: "ok" })
+async fn healthz(state: Data<AppState>) -> web::Json<Health> {
+    web::Json(Health {
+        status: "ok",
+        node_id: state.rooms.node_id(),
+    })
 }
 
 /// Says whether the node can serve rooms, and names what is not as it should be

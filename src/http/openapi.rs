@@ -10,7 +10,7 @@ use utoipa::{
     },
 };
 
-use super::{bans, join, machines, messages, participants, problem, rooms, sessions, users};
+use super::{bans, join, machines, messages, nodes, participants, problem, rooms, sessions, users};
 
 /// Name of the security scheme.
 const API_KEY: &str = "apiKey";
@@ -34,6 +34,7 @@ const API_KEY: &str = "apiKey";
         bans::list, bans::lift,
         messages::say,
         sessions::list, sessions::get, sessions::change, sessions::recordings,
+        nodes::list, nodes::drain,
         machines::healthz, machines::readyz, machines::metrics, machines::document,
     ),
     components(schemas(problem::ProblemBody<'_>)),

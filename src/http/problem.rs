@@ -47,6 +47,8 @@ pub enum ProblemCode {
     RoomNotFound,
     /// 404: no such session in this tenant.
     SessionNotFound,
+    /// 404: no such node.
+    NodeNotFound,
     /// 404: the user is not in the room.
     TargetNotFound,
     /// 404: the user is not banned from the room.
@@ -67,6 +69,8 @@ pub enum ProblemCode {
     PreconditionFailed,
     /// 413: the body or a text in it is too large.
     TooLarge,
+    /// 421, between nodes only: the room is not on this one.
+    Moved,
     /// 415: the body is not JSON.
     UnsupportedMediaType,
     /// 422: readable JSON with a value, type or field that is not allowed.
@@ -91,6 +95,7 @@ impl ProblemCode {
             | Self::UserNotFound
             | Self::RoomNotFound
             | Self::SessionNotFound
+            | Self::NodeNotFound
             | Self::TargetNotFound
             | Self::BanNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -100,6 +105,7 @@ impl ProblemCode {
             }
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Moved => StatusCode::MISDIRECTED_REQUEST,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
@@ -186,6 +192,21 @@ impl Problem {
             ProblemCode::Unauthorized,
             "a valid API key is needed: Authorization: Bearer cb_<id>_<secret>",
         )
+    }
+
+    /// 401 for whoever is no node of this cluster, or has no token for what it asks.
+    #[must_use]
+    pub fn not_a_node() -> Self {
+        Self::new(
+            ProblemCode::Unauthorized,
+            "this is for nodes of the cluster only",
+        )
+    }
+
+    /// 421: this node does not run the room, and passes nothing on that was passed on.
+    #[must_use]
+    pub fn moved() -> Self {
+        Self::new(ProblemCode::Moved, "the room is not on this node")
     }
 
     /// 404 for a user.

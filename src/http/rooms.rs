@@ -106,7 +106,11 @@ async fn create(
         Kind::Host,
         &host.display_name,
     );
-    let live = live::describe(&state, room.id).await?;
+    let live = if is_new {
+        None
+    } else {
+        live::describe(&state, room.id).await?
+    };
     let view = RoomResource::new(room, live);
     let (location, tag) = (format!("/v1/rooms/{}", view.room_id), view.tag());
     let view = CreatedRoom {

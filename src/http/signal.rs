@@ -19,10 +19,10 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use super::{
     is_origin_allowed,
     problem::{Problem, ProblemCode},
-    state::{AppState, ReadinessStatus},
+    state::AppState,
 };
 use crate::{
-    actor::{Connection, Gate},
+    actor::{Connection, Gate, Origin},
     ids::RoomId,
     metrics::RefusedConnection,
     protocol::SUB_PROTOCOL,
@@ -43,19 +43,23 @@ pub fn route(gate: Arc<Gate>) -> Route {
               path: web::Path<String>,
               state: web::Data<AppState>| {
             let gate = Arc::clone(&gate);
-            async move { upgrade(&request, payload, &path, &state, gate) }
+            async move {
+                let room_id = path.parse().map_err(|_| Problem::room_not_found())?;
+                upgrade(&request, payload, room_id, &state, gate, Origin::Client)
+            }
         },
     )
 }
 
-fn upgrade(
+/// Makes a WebSocket of a request of a client or of another node.
+pub(super) fn upgrade(
     request: &HttpRequest,
     payload: web::Payload,
-    room_id: &str,
+    room_id: RoomId,
     state: &AppState,
     gate: Arc<Gate>,
+    origin: Origin,
 ) -> actix_web::Result<HttpResponse> {
-    let room_id: RoomId = room_id.parse().map_err(|_| Problem::room_not_found())?;
     let refused = |reason: RefusedConnection, problem: Problem| {
         state.metrics.refused_connection(reason);
         problem
@@ -78,8 +82,8 @@ fn upgrade(
         let problem = Problem::bad_request("none of the offered sub-protocols is spoken here");
         return Err(refused(RefusedConnection::Subprotocol, problem).into());
     }
-    if (state.readiness)().status == ReadinessStatus::Draining {
-        let problem = Problem::new(ProblemCode::Unavailable, "this node is being stopped");
+    if !state.is_open() {
+        let problem = Problem::new(ProblemCode::Unavailable, "this node starts or stops");
         return Err(refused(RefusedConnection::NotReady, problem).into());
     }
     let Some(place) = gate.take_place() else {
@@ -92,7 +96,7 @@ fn upgrade(
     let frame_bytes_max = gate.frame_bytes_max();
     let guarded = FrameGuard::new(payload, frame_bytes_max);
     let link = Arc::new(gate.link_state(disconnect));
-    let connection = Connection::new(room_id, gate, link, guarded.report(), place);
+    let connection = Connection::new(room_id, gate, link, guarded.report(), place, origin);
     WsResponseBuilder::new(connection, request, guarded)
         .protocols(&[SUB_PROTOCOL])
         .frame_size(frame_bytes_max)

@@ -1,6 +1,13 @@
 //! What every handler may use, and what the server decides about HTTP.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use serde::Serialize;
 use url::Url;
@@ -14,6 +21,7 @@ use crate::{
     room::settings::Kind,
     secrets::{
         ApiKeyText, SigningKey,
+        node_token::{self, NodeClaims},
         token::{self, Claims},
     },
     store::Store,
@@ -23,6 +31,11 @@ use crate::{
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// Asks the server how it is; called for every `/readyz`, so it must be cheap.
 pub type ReadinessSource = Arc<dyn Fn() -> Readiness + Send + Sync>;
+
+/// For how many milliseconds the node has had the mirror without interruption; none: it has not.
+pub type MirrorSource = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
+/// Makes the node hand its rooms over and end, as SIGTERM does; repeats do nothing.
+pub type DrainSwitch = Arc<dyn Fn() + Send + Sync>;
 
 /// What the configuration says about HTTP.
 #[derive(Clone, Debug)]
@@ -116,6 +129,10 @@ pub struct Parts {
     pub clock: Clock,
     /// How the server is.
     pub readiness: ReadinessSource,
+    /// What other nodes are told of the mirror.
+    pub has_mirror_for: MirrorSource,
+    /// Ends the node.
+    pub drain: DrainSwitch,
 }
 
 /// Shared by all workers, as `web::Data`.
@@ -130,6 +147,12 @@ pub struct AppState {
     pub options: HttpOptions,
     /// How the server is.
     pub readiness: ReadinessSource,
+    /// What other nodes are told of the mirror.
+    pub has_mirror_for: MirrorSource,
+    /// Ends the node.
+    pub drain: DrainSwitch,
+    /// WebSockets are let in: the node has made sure that it is who its address says.
+    is_open: AtomicBool,
     /// Knows API keys.
     pub(super) keys: KeyRing,
     /// Limits joins without a key.
@@ -154,11 +177,32 @@ impl AppState {
             metrics: parts.metrics,
             options: parts.options,
             readiness: parts.readiness,
+            has_mirror_for: parts.has_mirror_for,
+            drain: parts.drain,
+            is_open: AtomicBool::new(false),
             keys: KeyRing::new(&parts.bootstrap),
             throttle,
             signing: parts.signing,
             clock: parts.clock,
         }
+    }
+
+    /// From now on WebSockets are let in.
+    pub fn open(&self) {
+        self.is_open.store(true, Ordering::Release);
+    }
+
+    /// Whether WebSockets are let in.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Acquire)
+            && (self.readiness)().status != ReadinessStatus::Draining
+    }
+
+    /// What another node says in a token for this one.
+    pub(super) fn node_claims(&self, token: &str) -> Result<NodeClaims, Problem> {
+        node_token::verify(token, self.rooms.node_id(), &self.signing, self.now())
+            .map_err(|_| Problem::not_a_node())
     }
 
     /// The time.
@@ -191,9 +235,10 @@ impl AppState {
         (token::mint(&claims, &self.signing), expires_at)
     }
 
-    /// Where the signalling of a room is: `ws(s)://…/v1/rooms/{roomId}/signal`.
-    pub(super) fn signal_url(&self, room: RoomId) -> Result<String, Problem> {
-        let mut url = self.options.advertise.clone();
+    /// Where the signalling of a room is: `ws(s)://…/v1/rooms/{roomId}/signal`, on the node that owns it if there is one that stays.
+    pub(super) async fn signal_url(&self, room: RoomId) -> Result<String, Problem> {
+        let owner = self.rooms.host_of(room).await;
+        let mut url = owner.map_or_else(|| self.options.advertise.clone(), |owner| owner.url);
         let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
         url.set_scheme(scheme)
             .map_err(|()| Problem::bug("the advertised URL takes no WebSocket scheme"))?;

@@ -5,7 +5,7 @@ use prometheus::{
     core::Collector,
 };
 
-use super::labels::{EvictionReason, RefusedConnection};
+use super::labels::{EvictionReason, ForwardOutcome, RefusedConnection};
 
 /// Bounds of the buckets of HTTP latencies, in seconds.
 const HTTP_BUCKETS: &[f64] = &[
@@ -19,8 +19,10 @@ pub struct Families {
     pub rooms: IntGauge,
     /// Seats taken in them, those of people who are away included.
     pub participants: IntGauge,
-    /// Open WebSockets.
+    /// Open WebSockets, those that other nodes opened for their clients included.
     pub connections: IntGauge,
+    /// Clients of this node whose room is on another.
+    pub forwarded_connections: IntGauge,
     /// Rooms that go on without durability.
     pub rooms_degraded: IntGauge,
     /// 1 while SQL answers.
@@ -39,6 +41,10 @@ pub struct Families {
     pub(super) evictions_total: IntCounterVec,
     /// By reason; see [`Metrics::refused_connection`](super::Metrics::refused_connection).
     pub(super) refused_connections_total: IntCounterVec,
+    /// By outcome; see [`Metrics::forwarded_ask`](super::Metrics::forwarded_ask).
+    pub(super) forwarded_asks_total: IntCounterVec,
+    /// By outcome; see [`Metrics::forwarded_connection`](super::Metrics::forwarded_connection).
+    pub(super) forwarded_connections_total: IntCounterVec,
     /// By route, method and class; see [`Metrics::observe_http`](super::Metrics::observe_http).
     pub(super) http_requests_total: IntCounterVec,
     /// By route and method.
@@ -74,7 +80,14 @@ impl Families {
                 "participants",
                 "Seats taken in the live rooms of this node, away people included.",
             ),
-            connections: gauge("connections", "Open WebSockets of this node."),
+            connections: gauge(
+                "connections",
+                "Open WebSockets of this node, those that other nodes opened for their clients included.",
+            ),
+            forwarded_connections: gauge(
+                "forwarded_connections",
+                "Open WebSockets of clients of this node whose room is on another.",
+            ),
             rooms_degraded: gauge(
                 "rooms_degraded",
                 "Live rooms of this node that go on without durability.",
@@ -107,6 +120,16 @@ impl Families {
                 "refused_connections_total",
                 "Connections that were not let in.",
                 &["reason"],
+            ),
+            forwarded_asks_total: counters(
+                "forwarded_asks_total",
+                "Commands of admins asked of other nodes, by outcome.",
+                &["outcome"],
+            ),
+            forwarded_connections_total: counters(
+                "forwarded_connections_total",
+                "Attempts to open a connection to another node for a client of this one, by outcome.",
+                &["outcome"],
             ),
             http_requests_total: counters(
                 "http_requests_total",
@@ -142,6 +165,12 @@ impl Families {
             self.refused_connections_total
                 .with_label_values(&[reason.as_str()]);
         }
+        for outcome in ForwardOutcome::ALL {
+            self.forwarded_asks_total
+                .with_label_values(&[outcome.as_str()]);
+            self.forwarded_connections_total
+                .with_label_values(&[outcome.as_str()]);
+        }
         self.build_info
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
@@ -152,6 +181,7 @@ impl Families {
             Box::new(self.rooms.clone()),
             Box::new(self.participants.clone()),
             Box::new(self.connections.clone()),
+            Box::new(self.forwarded_connections.clone()),
             Box::new(self.rooms_degraded.clone()),
             Box::new(self.store_up.clone()),
             Box::new(self.room_restarts_total.clone()),
@@ -161,6 +191,8 @@ impl Families {
             Box::new(self.commands_total.clone()),
             Box::new(self.evictions_total.clone()),
             Box::new(self.refused_connections_total.clone()),
+            Box::new(self.forwarded_asks_total.clone()),
+            Box::new(self.forwarded_connections_total.clone()),
             Box::new(self.http_requests_total.clone()),
             Box::new(self.http_request_duration_seconds.clone()),
             Box::new(self.build_info.clone()),

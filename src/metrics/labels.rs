@@ -164,6 +164,22 @@ label! {
     }
 }
 
+label! {
+    /// What became of something that was for another node.
+    ForwardOutcome {
+        /// It answered, whatever it said.
+        Answered = "answered",
+        /// The room was not there.
+        Moved = "moved",
+        /// Nobody listened.
+        Refused = "refused",
+        /// No answer in time.
+        Silent = "silent",
+        /// An answer that was not understood.
+        Failed = "failed",
+    }
+}
+
 /// The method, if it is one that HTTP clients use: anybody may send any other word.
 pub(super) fn known_method(method: &str) -> &'static str {
     ["GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS"]

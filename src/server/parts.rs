@@ -90,6 +90,8 @@ impl Parts {
     /// When calls to other nodes cannot be prepared.
     pub fn node(&self, config: &Config, signing: &SigningKey) -> anyhow::Result<Arc<Node>> {
         let (node_id, clock) = (NodeId(Uuid::new_v4()), Clock::start());
+        let client = NodeClient::new(node_id, signing.clone(), clock)
+            .context("cannot set up calls to other nodes")?;
         let deadlines = deadlines(config);
         let tenure = match config.redis {
             Some(_) => Tenure::leased(Lease::new(deadlines, config.mirror.partition, clock.now())),
@@ -105,7 +107,7 @@ impl Parts {
                 },
                 clock,
                 tenure.clone(),
-                NodeClient::new(node_id, signing.clone(), clock)?,
+                client.clone(),
                 deadlines.expiry_ms,
             ))),
             None => None,
@@ -135,6 +137,7 @@ impl Parts {
             limits: actor_limits(config),
             claimant,
             registry,
+            client,
             directory: Arc::new(Directory::default()),
         }))
     }

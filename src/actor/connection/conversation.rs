@@ -4,7 +4,14 @@ use std::sync::Arc;
 
 use actix::{ActorFutureExt, Addr, AsyncContext, ContextFutureSpawner, MailboxError, WrapFuture};
 
-use super::{COMMAND_PATIENCE, Connection, Context, Phase};
+use bytestring::ByteString;
+use tokio::sync::mpsc::{self, error::TrySendError};
+
+use super::{
+    COMMAND_PATIENCE, Connection, Context, Phase,
+    forward::{self, Entered},
+    pump,
+};
 use crate::{
     actor::{
         gate::{JoinAttempt, Refusal, TRY_AGAIN},
@@ -22,7 +29,8 @@ use crate::{
 impl Connection {
     pub(super) fn message(&mut self, context: &mut Context, message: ClientMessage) {
         match (message, &self.phase) {
-            (_, Phase::Closing) => {}
+            // What a forwarded connection says is not read here.
+            (_, Phase::Closing | Phase::Forwarded(_)) => {}
             (
                 ClientMessage::Join {
                     id,
@@ -42,14 +50,13 @@ impl Connection {
                     connection_id: self.id,
                     id,
                     room_id,
-                    token,
                     resume,
                     region,
                     recipient: context.address().recipient(),
                     state: Arc::clone(&self.state),
                 };
-                let gate = Arc::clone(&self.gate);
-                async move { gate.enter(attempt).await }
+                let (gate, origin) = (Arc::clone(&self.gate), self.origin.clone());
+                async move { forward::enter(&gate, attempt, &token, origin).await }
                     .into_actor(self)
                     .map(move |entered, this, context| this.entered(context, id, entered))
                     .wait(context);
@@ -89,16 +96,17 @@ impl Connection {
         }
     }
 
-    fn entered(
-        &mut self,
-        context: &mut Context,
-        id: u64,
-        entered: Result<Addr<RoomActor>, Refusal>,
-    ) {
+    fn entered(&mut self, context: &mut Context, id: u64, entered: Result<Entered, Refusal>) {
         match entered {
-            Ok(room) => {
+            Ok(Entered::Here(room)) => {
                 self.state.enter_room();
                 self.phase = Phase::Joined(room);
+            }
+            Ok(Entered::There(opened)) => {
+                self.state.enter_room();
+                let state = Arc::clone(&self.state);
+                let owner = pump::start(&self.gate.node, context.address(), state, opened);
+                self.phase = Phase::Forwarded(owner);
             }
             Err(Refusal { rejection, reason }) => {
                 let metrics = &self.gate.node.metrics;
@@ -110,6 +118,25 @@ impl Connection {
                 self.end(context, reason);
             }
         }
+    }
+
+    /// One message at a time goes to the owner's node; while it takes none, the next is not read.
+    pub(super) fn pass_on(
+        &mut self,
+        context: &mut Context,
+        owner: mpsc::Sender<ByteString>,
+        text: ByteString,
+    ) {
+        let Err(TrySendError::Full(text)) = owner.try_send(text) else {
+            // Gone: the client is about to be told.
+            return;
+        };
+        async move {
+            // As above.
+            let _ = owner.send(text).await;
+        }
+        .into_actor(self)
+        .wait(context);
     }
 
     /// One command at a time: the next message is read when the room has decided, so TCP holds a fast sender back.

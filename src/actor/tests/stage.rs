@@ -14,6 +14,7 @@ use crate::{
     actor::{ActorLimits, ConnectionLimits, Directory, Gate, LinkLimits, Node, Rooms, pace},
     claims::{Alone, Claimant, Tenure},
     clock::Clock,
+    cluster::client::NodeClient,
     http::{self, AppState, HttpOptions, Readiness, ReadinessStatus},
     ids::{Epoch, NodeId, RoomId, TenantId, UserId},
     metrics::Metrics,
@@ -30,7 +31,7 @@ use crate::{
         settings::{Kind, Settings},
     },
     secrets::{
-        SigningKey,
+        SIGNING_KEY_BYTES_MIN, SigningKey,
         api_key::ApiKeyText,
         token::{self, Claims},
     },
@@ -279,6 +280,8 @@ fn node(plan: &Plan, mirror: &Arc<MemoryMirror>, store: Store, io: &Runtime) -> 
         Tenure::sole(),
         Arc::new(plan.rules.clone()),
     );
+    let signing = SigningKey::from_text(&"s".repeat(SIGNING_KEY_BYTES_MIN)).unwrap();
+    let client = NodeClient::new(node_id, signing, clock).unwrap();
     Arc::new(Node {
         node_id,
         clock,
@@ -291,6 +294,7 @@ fn node(plan: &Plan, mirror: &Arc<MemoryMirror>, store: Store, io: &Runtime) -> 
         limits: plan.actors,
         claimant,
         registry: None,
+        client,
         directory: Arc::new(Directory::default()),
     })
 }
@@ -341,12 +345,14 @@ fn serve(
             status: ReadinessStatus::Ready,
             components: BTreeMap::new(),
         }),
+        has_mirror_for: Arc::new(|| None),
+        drain: Arc::new(|| {}),
     }));
+    state.open();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let server = HttpServer::new(move || {
-        let signal = http::signal::route(Arc::clone(&gate));
-        App::new().configure(|app| http::configure(app, state.clone(), signal))
+        App::new().configure(|app| http::configure(app, state.clone(), &gate))
     })
     .on_connect(ws::on_connect)
     .disable_signals()
