@@ -61,6 +61,10 @@ pub fn configure(config: &mut ServiceConfig, state: web::Data<AppState>, gate: &
         all = all.service(endpoint.into_resource());
     }
     for endpoint in internal::endpoints(gate) {
+        debug_assert!(
+            endpoint.path().starts_with(internal::PREFIX),
+            "whatever clients reach stands in the description"
+        );
         all = all.service(endpoint.into_resource());
     }
     let signal = Endpoint::at(SIGNAL_PATH).on(Method::GET, signal::route(Arc::clone(gate)));

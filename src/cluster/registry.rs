@@ -50,8 +50,11 @@ pub struct Registry {
     client: NodeClient,
     state: Mutex<State>,
     /// One probe of a node at a time, with the last answer.
-    probes: Mutex<HashMap<NodeId, Arc<tokio::sync::Mutex<Option<(Instant, Probe)>>>>>,
+    probes: Mutex<HashMap<NodeId, Arc<LastProbe>>>,
 }
+
+/// Held while the node is asked.
+type LastProbe = tokio::sync::Mutex<Option<(Instant, Probe)>>;
 
 struct State {
     watch: Watch,

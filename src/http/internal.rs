@@ -37,6 +37,9 @@ use crate::{
     secrets::node_token::{Grant, NodeClaims},
 };
 
+/// Begins every path of this file.
+pub(super) const PREFIX: &str = "/internal/";
+
 /// The routes of this file.
 pub(super) fn endpoints(gate: &Arc<Gate>) -> Vec<Endpoint> {
     let only_nodes = || from_fn(require_node);
@@ -72,18 +75,7 @@ impl FromRequest for Node {
     }
 }
 
-impl Node {
-    /// It may ask exactly this.
-    fn require(&self, grant: &Grant) -> Result<(), Problem> {
-        if self.0.grant == *grant {
-            Ok(())
-        } else {
-            Err(Problem::not_a_node())
-        }
-    }
-}
-
-/// Lets nodes through that have a token for this one; before anything else of the request is looked at.
+/// Lets nodes through that have a token for this one and this question; before anything else of the request is looked at.
 async fn require_node(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -102,18 +94,31 @@ fn claims(request: &ServiceRequest) -> Result<NodeClaims, Problem> {
     let state = request
         .app_data::<Data<AppState>>()
         .ok_or_else(|| Problem::bug("a route without the app state"))?;
-    state.node_claims(token)
+    let claims = state.node_claims(token)?;
+    if opens(&claims.grant, request.path()) {
+        Ok(claims)
+    } else {
+        Err(Problem::not_a_node())
+    }
+}
+
+/// Each grant is for one path; that about the node itself for two.
+fn opens(grant: &Grant, path: &str) -> bool {
+    match grant {
+        Grant::Join { room, .. } => path == format!("/internal/rooms/{room}/signal"),
+        Grant::Ask { room } => path == format!("/internal/rooms/{room}/ask"),
+        Grant::Take { room } => path == format!("/internal/rooms/{room}/take"),
+        Grant::Node => matches!(path, "/internal/mirror" | "/internal/drain"),
+    }
 }
 
 /// An admin's command for a room of this node.
 async fn ask(
     state: Data<AppState>,
     request: HttpRequest,
-    node: Node,
     Body(command): Body<AdminCommand>,
 ) -> Result<Json<AskAnswer>, Problem> {
     let room: RoomId = path_id(&request, "roomId")?;
-    node.require(&Grant::Ask { room })?;
     let answer = state.rooms.ask_here(room, command).await;
     match answer.ok_or_else(Problem::moved)? {
         Ok(reply) => Ok(Json(AskAnswer::Reply(reply))),
@@ -130,7 +135,6 @@ async fn take(
     Body(former): Body<HandOver>,
 ) -> Result<HttpResponse, Problem> {
     let room: RoomId = path_id(&request, "roomId")?;
-    node.require(&Grant::Take { room })?;
     if former.owner != Some(node.0.issuer) {
         return Err(Problem::not_a_node());
     }
@@ -155,18 +159,16 @@ async fn take(
 }
 
 /// Whether this node has the mirror.
-async fn mirror(state: Data<AppState>, node: Node) -> Result<Json<MirrorState>, Problem> {
-    node.require(&Grant::Node)?;
-    Ok(Json(MirrorState {
+async fn mirror(state: Data<AppState>) -> Json<MirrorState> {
+    Json(MirrorState {
         has_for_ms: (state.has_mirror_for)(),
-    }))
+    })
 }
 
 /// Ends this node as SIGTERM does.
-async fn drain(state: Data<AppState>, node: Node) -> Result<HttpResponse, Problem> {
-    node.require(&Grant::Node)?;
+async fn drain(state: Data<AppState>) -> HttpResponse {
     (state.drain)();
-    Ok(HttpResponse::Accepted().finish())
+    HttpResponse::Accepted().finish()
 }
 
 /// The WebSocket of somebody who is connected to another node and verified there.
@@ -178,9 +180,37 @@ fn signal(
     gate: Arc<Gate>,
 ) -> actix_web::Result<HttpResponse> {
     let room_id: RoomId = path_id(request, "roomId")?;
-    let person = Person::of_grant(&node.0.grant)
-        .filter(|person| person.room_id == room_id)
-        .ok_or_else(Problem::not_a_node)?;
+    let person = Person::of_grant(&node.0.grant).ok_or_else(Problem::not_a_node)?;
     let origin = Origin::Node(person);
     signal::upgrade(request, payload, room_id, state, gate, origin)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_grant_opens_its_own_path_of_its_own_room_and_no_other() {
+        let (room, other) = (RoomId(Uuid::from_u128(1)), RoomId(Uuid::from_u128(2)));
+        let paths = |room| {
+            [
+                format!("/internal/rooms/{room}/ask"),
+                format!("/internal/rooms/{room}/take"),
+                "/internal/mirror".to_owned(),
+                "/internal/drain".to_owned(),
+            ]
+        };
+        for (grant, opened) in [
+            (Grant::Ask { room }, vec![0]),
+            (Grant::Take { room }, vec![1]),
+            (Grant::Node, vec![2, 3]),
+        ] {
+            for (index, path) in paths(room).iter().enumerate() {
+                assert_eq!(opens(&grant, path), opened.contains(&index), "{path}");
+            }
+            assert!(paths(other)[..2].iter().all(|path| !opens(&grant, path)));
+        }
+    }
 }

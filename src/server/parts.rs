@@ -97,8 +97,8 @@ impl Parts {
             Some(_) => Tenure::leased(Lease::new(deadlines, config.mirror.partition, clock.now())),
             None => Tenure::sole(),
         };
-        let registry = match config.redis {
-            Some(_) => Some(Arc::new(Registry::new(
+        let registry = config.redis.as_ref().map(|_| {
+            Arc::new(Registry::new(
                 Arc::clone(&self.mirror),
                 Identity {
                     node_id,
@@ -109,9 +109,8 @@ impl Parts {
                 tenure.clone(),
                 client.clone(),
                 deadlines.expiry_ms,
-            ))),
-            None => None,
-        };
+            ))
+        });
         let peers: Arc<dyn Peers> = match &registry {
             Some(registry) => Arc::clone(registry) as Arc<dyn Peers>,
             None => Arc::new(Alone(Arc::clone(&self.mirror))),

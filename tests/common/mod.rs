@@ -8,6 +8,7 @@
 pub mod client;
 pub mod http;
 pub mod outside;
+pub mod pair;
 pub mod postgres;
 pub mod raw;
 pub mod redis;

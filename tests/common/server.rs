@@ -27,7 +27,7 @@ const LOG_LINES_SHOWN: usize = 150;
 pub const SIGNING_KEY: &str = "a signing key for tests only, 0123456789 0123456789";
 
 /// Connections to the PostgreSQL that the tests of a binary share: many servers fit under its limit of 100.
-const STORE_CONNECTIONS: &str = "4";
+pub const STORE_CONNECTIONS: &str = "4";
 
 /// What a server stands on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Plan {
         self.environment(&format!("CALLBOARD_{key}"), value)
     }
 
-    /// Sets any environment variable.
+    /// Sets any environment variable; `{port}` stands for the port of the listener.
     pub fn environment(mut self, name: &str, value: impl Display) -> Self {
         self.environment.push((name.to_owned(), value.to_string()));
         self
@@ -180,10 +180,30 @@ impl Server {
 
     /// A signal by its name, then waits for the end.
     pub async fn signal(&mut self, name: &str) -> ExitStatus {
-        let mut child = self.child.take().expect("the server runs");
+        self.send_signal(name);
+        self.ended().await
+    }
+
+    /// Stops the process as a debugger would: its sockets stay open.
+    pub fn stop_for_a_while(&self) {
+        self.send_signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) {
+        self.send_signal("CONT");
+    }
+
+    fn send_signal(&self, name: &str) {
+        let child = self.child.as_ref().expect("the server runs");
         let id = child.id().to_string();
         let sent = Command::new("kill").args(["-s", name, &id]).status();
         assert!(sent.expect("kill is a command").success());
+    }
+
+    /// Waits for the end of the process.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the server runs");
         let started = Instant::now();
         loop {
             if let Some(status) = child.try_wait().expect("the child is ours") {
@@ -191,7 +211,7 @@ impl Server {
             }
             if started.elapsed() > END_DEADLINE {
                 self.child = Some(child); // killed on drop
-                panic!("the server does not end on SIG{name}");
+                panic!("the server does not end");
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
@@ -244,7 +264,9 @@ impl Server {
             command.env("CALLBOARD_SIGNING_KEY", SIGNING_KEY);
             command.env("CALLBOARD_STORE__POOL_SIZE", STORE_CONNECTIONS);
         }
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let port = self.port.to_string();
+        let environment = self.environment.iter();
+        command.envs(environment.map(|(name, value)| (name, value.replace("{port}", &port))));
         command.stdin(Stdio::null());
         command
     }

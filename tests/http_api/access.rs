@@ -44,6 +44,8 @@ async fn every_route_wants_a_key(backend: Backend) {
         (Method::GET, room.path("/sessions")),
         (Method::GET, room.path("/recordings")),
         (Method::GET, "/metrics".to_owned()),
+        (Method::GET, "/v1/nodes".to_owned()),
+        (Method::POST, format!("/v1/nodes/{}/drain", room.room_id)),
     ];
     let given = server.api.key.clone().expect("the first key");
     let (head, _) = given.split_at(given.len() - 4);

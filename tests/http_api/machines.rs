@@ -12,7 +12,7 @@ use crate::common::{
 };
 
 /// Every route of the contract.
-const ROUTES: [(&str, &str); 26] = [
+const ROUTES: [(&str, &str); 28] = [
     ("post", "/v1/users"),
     ("get", "/v1/users"),
     ("get", "/v1/users/{}"),
@@ -35,6 +35,8 @@ const ROUTES: [(&str, &str); 26] = [
     ("get", "/v1/sessions/{}"),
     ("patch", "/v1/sessions/{}"),
     ("get", "/v1/rooms/{}/recordings"),
+    ("get", "/v1/nodes"),
+    ("post", "/v1/nodes/{}/drain"),
     ("get", "/healthz"),
     ("get", "/readyz"),
     ("get", "/metrics"),

@@ -105,7 +105,7 @@ impl Connection {
             Ok(Entered::There(opened)) => {
                 self.state.enter_room();
                 let state = Arc::clone(&self.state);
-                let owner = pump::start(&self.gate.node, context.address(), state, opened);
+                let owner = pump::start(&self.gate.node, context.address(), state, *opened);
                 self.phase = Phase::Forwarded(owner);
             }
             Err(Refusal { rejection, reason }) => {

@@ -52,7 +52,7 @@ pub(super) enum Entered {
     /// A room of this node.
     Here(Addr<RoomActor>),
     /// The owner's node has answered.
-    There(Opened),
+    There(Box<Opened>),
 }
 
 /// A socket to the owner of a room that has begun to answer.
@@ -113,7 +113,7 @@ async fn enter_anywhere(
         let outcome = client::outcome(&opened);
         gate.node.metrics.forwarded_connection(outcome);
         let wait = match opened {
-            Ok(opened) => return Ok(Entered::There(opened)),
+            Ok(opened) => return Ok(Entered::There(Box::new(opened))),
             Err(CallFault::Moved | CallFault::Refused) => TRY_AGAIN,
             Err(CallFault::Silent | CallFault::Failed) => AGAIN_AFTER_SILENCE,
         };
