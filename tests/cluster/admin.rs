@@ -172,7 +172,7 @@ async fn an_owner_that_does_not_answer_makes_its_room_unavailable_for_a_while() 
         let (room, _alice) = pair.room_with_alice().await;
         let other = TestRoom::new(&pair.home).await;
         let entry = pair.through_entry(&room);
-        pair.home.stop_for_a_while();
+        pair.home.freeze();
         let started = Instant::now();
         let said = json!({"text": "x"});
         let answer = entry.api.post(&entry.path("/messages"), said).await;
@@ -181,7 +181,7 @@ async fn an_owner_that_does_not_answer_makes_its_room_unavailable_for_a_while() 
         answer.expect_problem(503, "unavailable");
         let other = pair.through_entry(&other).show().await;
         assert_eq!(other["status"], "SCHEDULED", "others are not held up");
-        pair.home.go_on();
+        pair.home.thaw();
     })
     .await;
 }

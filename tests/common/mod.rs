@@ -6,10 +6,13 @@
 )]
 
 pub mod client;
+pub mod cluster;
+pub mod crowd;
 pub mod http;
 pub mod outside;
 pub mod pair;
 pub mod postgres;
+pub mod proxy;
 pub mod raw;
 pub mod redis;
 pub mod scenario;

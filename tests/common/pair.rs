@@ -1,7 +1,7 @@
 //! Two nodes on one Redis and one PostgreSQL: a room lives on one of them, people and admins come to the other.
 
 use callboard::{
-    actor::Clock,
+    clock::Clock,
     ids::{NodeId, RoomId},
     secrets::{
         SigningKey,

@@ -36,6 +36,8 @@ pub enum Backend {
     Embedded,
     /// Redis for the mirror, PostgreSQL for the store.
     RedisPostgres,
+    /// What the environment of the plan names; the test owns it. See [`super::cluster`].
+    Given,
 }
 
 /// What to start.
@@ -64,6 +66,8 @@ pub struct Server {
     environment: Vec<(String, String)>,
     /// As planned.
     config: String,
+    /// With Redis the address must be told.
+    is_advertised: bool,
     /// The process; none when it ended.
     child: Option<Child>,
 }
@@ -95,11 +99,12 @@ impl Plan {
     /// Starts it and waits until it is ready.
     pub async fn start(self) -> Server {
         let outside = match self.backend {
-            Backend::Embedded => None,
+            Backend::Embedded | Backend::Given => None,
             Backend::RedisPostgres if self.is_postgres_own => Some(Outside::own()),
             Backend::RedisPostgres => Some(Outside::shared()),
         };
         let mut server = Server {
+            is_advertised: self.backend != Backend::Embedded,
             outside,
             api: Api::new("", None),
             port: 0,
@@ -173,6 +178,33 @@ impl Server {
         panic!("the port is not free again; log:\n{}", self.log());
     }
 
+    /// Starts once more, as a supervisor of services does; the error is what the process said before it ended.
+    pub async fn try_restart(&mut self) -> Result<(), String> {
+        self.kill9();
+        let before = self.log().len();
+        self.spawn();
+        if self.wait_until_ready().await {
+            return Ok(());
+        }
+        Err(self.log()[before..].to_owned())
+    }
+
+    /// Whether the process was started and has not ended by itself.
+    pub fn is_running(&mut self) -> bool {
+        let child = self.child.as_mut();
+        child.is_some_and(|child| child.try_wait().expect("the child is ours").is_none())
+    }
+
+    /// Stops the process where it is: its connections stay open, nothing answers.
+    pub fn freeze(&self) {
+        self.send_signal("STOP");
+    }
+
+    /// Ends a freeze.
+    pub fn thaw(&self) {
+        self.send_signal("CONT");
+    }
+
     /// SIGTERM, then waits for the end.
     pub async fn terminate(&mut self) -> ExitStatus {
         self.signal("TERM").await
@@ -180,38 +212,32 @@ impl Server {
 
     /// A signal by its name, then waits for the end.
     pub async fn signal(&mut self, name: &str) -> ExitStatus {
+        let ended = self.end_by(name).await;
+        ended.unwrap_or_else(|| panic!("the server does not end on SIG{name}"))
+    }
+
+    /// The same; none: it did not end in time and was killed.
+    pub async fn end_by(&mut self, name: &str) -> Option<ExitStatus> {
         self.send_signal(name);
-        self.ended().await
+        self.end_in_time().await
     }
 
-    /// Stops the process as a debugger would: its sockets stay open.
-    pub fn stop_for_a_while(&self) {
-        self.send_signal("STOP");
-    }
-
-    /// Lets it go on.
-    pub fn go_on(&self) {
-        self.send_signal("CONT");
-    }
-
-    fn send_signal(&self, name: &str) {
-        let child = self.child.as_ref().expect("the server runs");
-        let id = child.id().to_string();
-        let sent = Command::new("kill").args(["-s", name, &id]).status();
-        assert!(sent.expect("kill is a command").success());
-    }
-
-    /// Waits for the end of the process.
+    /// Waits for the end of a process that was told to end otherwise.
     pub async fn ended(&mut self) -> ExitStatus {
-        let mut child = self.child.take().expect("the server runs");
+        self.end_in_time().await.expect("the server ends")
+    }
+
+    async fn end_in_time(&mut self) -> Option<ExitStatus> {
         let started = Instant::now();
         loop {
+            let child = self.child.as_mut().expect("the server runs");
             if let Some(status) = child.try_wait().expect("the child is ours") {
-                return status;
+                self.child = None;
+                return Some(status);
             }
             if started.elapsed() > END_DEADLINE {
-                self.child = Some(child); // killed on drop
-                panic!("the server does not end");
+                self.kill9();
+                return None;
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
@@ -246,6 +272,13 @@ impl Server {
             .sum()
     }
 
+    fn send_signal(&self, name: &str) {
+        let child = self.child.as_ref().expect("the server runs");
+        let id = child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(sent.expect("kill is a command").success());
+    }
+
     fn log_path(&self) -> PathBuf {
         self.directory.path().join("server.log")
     }
@@ -260,9 +293,11 @@ impl Server {
         if let Some(outside) = &self.outside {
             command.env("CALLBOARD_DATABASE", &outside.database);
             command.env("CALLBOARD_REDIS", outside.redis.url());
-            command.env("CALLBOARD_ADVERTISE", self.base());
             command.env("CALLBOARD_SIGNING_KEY", SIGNING_KEY);
             command.env("CALLBOARD_STORE__POOL_SIZE", STORE_CONNECTIONS);
+        }
+        if self.is_advertised {
+            command.env("CALLBOARD_ADVERTISE", self.base());
         }
         let port = self.port.to_string();
         let environment = self.environment.iter();
@@ -277,6 +312,19 @@ impl Server {
 
     /// False: another process had the port.
     async fn try_start(&mut self) -> bool {
+        let before = self.log().len();
+        self.spawn();
+        if self.wait_until_ready().await {
+            self.api = Api::new(&self.base(), Some(&self.api_key()));
+            return true;
+        }
+        let said = self.log()[before..].to_owned();
+        let clash = said.contains("in use") || said.contains("EADDRINUSE");
+        assert!(clash, "the server ended; it said:\n{said}");
+        false
+    }
+
+    fn spawn(&mut self) {
         let listen = format!("127.0.0.1:{}", self.port);
         let mut command = self.prepare(&["serve", "--listen", &listen]);
         if !self.config.is_empty() {
@@ -290,16 +338,7 @@ impl Server {
             .open(self.log_path())
             .unwrap();
         command.stdout(log.try_clone().unwrap()).stderr(log);
-        let before = self.log().len();
         self.child = Some(command.spawn().expect("the binary can be run"));
-        if self.wait_until_ready().await {
-            self.api = Api::new(&self.base(), Some(&self.api_key()));
-            return true;
-        }
-        let said = self.log()[before..].to_owned();
-        let clash = said.contains("in use") || said.contains("EADDRINUSE");
-        assert!(clash, "the server ended; it said:\n{said}");
-        false
     }
 
     /// False: the process ended.

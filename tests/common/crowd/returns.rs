@@ -1,0 +1,55 @@
+//! How long people were out: every sample is kept, so percentiles are exact.
+
+use std::time::Duration;
+
+use super::witness::Entry;
+
+/// One person who came back.
+#[derive(Clone, Copy, Debug)]
+pub struct Return {
+    /// Number of the fault at which the connection was lost.
+    pub fault: usize,
+    /// How.
+    pub entry: Entry,
+    /// From the begin of the fault.
+    pub since_fault: Duration,
+    /// From the moment the loss was seen: `Goodbye`, close, or silence given up.
+    pub since_loss: Duration,
+}
+
+/// Durations in order.
+#[derive(Clone, Debug, Default)]
+pub struct Samples(Vec<Duration>);
+
+impl Samples {
+    /// Of these.
+    pub fn of(samples: impl IntoIterator<Item = Duration>) -> Self {
+        let mut samples: Vec<Duration> = samples.into_iter().collect();
+        samples.sort_unstable();
+        Self(samples)
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The smallest sample that at least this share does not exceed; none without samples.
+    pub fn percentile(&self, share: f64) -> Option<Duration> {
+        let rank = (self.0.len() as f64 * share).ceil() as usize;
+        self.0.get(rank.saturating_sub(1)).copied()
+    }
+
+    /// The percentile as text in milliseconds; `–` without samples.
+    pub fn show(&self, share: f64) -> String {
+        match self.percentile(share) {
+            Some(sample) => format!("{} ms", sample.as_millis()),
+            None => "–".to_owned(),
+        }
+    }
+
+    /// Whether a percentile is above a limit.
+    pub fn exceeds(&self, share: f64, limit: Duration) -> bool {
+        self.percentile(share).is_some_and(|sample| sample > limit)
+    }
+}

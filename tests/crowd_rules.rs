@@ -1,0 +1,384 @@
+//! The crowd's check is checked: every lie of a server is reported, and nothing else is.
+
+mod common;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use common::crowd::{
+    desk::Wish,
+    ledger::Ledger,
+    witness::{Heard, Witness},
+};
+use serde_json::{Value, json};
+
+const SESSION: &str = "session-1";
+
+/// A room with two seats and who is asked about it.
+struct Stage {
+    ledger: Arc<Mutex<Ledger>>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        Self {
+            ledger: Arc::new(Mutex::new(Ledger::new("room", 2))),
+        }
+    }
+
+    /// Alice and Bob, both inside at seq 2.
+    fn with_two() -> (Self, Witness, Witness) {
+        let stage = Self::new();
+        let mut alice = stage.person("alice");
+        let mut bob = stage.person("bob");
+        alice.knock("room", "token");
+        bob.knock("room", "token");
+        tell(&mut alice, joined("alice", 1, &["alice"]));
+        tell(&mut alice, arrival("bob", 2));
+        tell(&mut bob, joined("bob", 2, &["alice", "bob"]));
+        stage.expect_nothing();
+        (stage, alice, bob)
+    }
+
+    fn person(&self, name: &str) -> Witness {
+        Witness::new(name, name, &self.ledger)
+    }
+
+    #[track_caller]
+    fn expect(&self, promise: &str, what: &str) {
+        let ledger = self.ledger.lock().expect("no test panics with it");
+        let is_meant = ledger
+            .violations()
+            .iter()
+            .any(|violation| violation.promise == promise && violation.what.contains(what));
+        assert!(is_meant, "{:?}", ledger.violations());
+    }
+
+    #[track_caller]
+    fn expect_nothing(&self) {
+        let ledger = self.ledger.lock().expect("no test panics with it");
+        assert!(ledger.violations().is_empty(), "{:?}", ledger.violations());
+    }
+}
+
+fn participant(user_id: &str) -> Value {
+    json!({
+        "userId": user_id, "connectionId": "c", "displayName": user_id, "role": "attendee", "isMuted": false, "isVideoOn": false,
+        "isScreenSharing": false, "isHandRaised": false, "isAway": false, "joinedAt": "2026-01-01T00:00:00.000Z",
+    })
+}
+
+fn joined(user_id: &str, seq: u64, people: &[&str]) -> Value {
+    let people: Vec<Value> = people.iter().map(|name| participant(name)).collect();
+    json!({
+        "type": "RoomJoined", "id": 1, "seq": seq, "sessionId": SESSION, "connectionId": "c", "resumeToken": "t",
+        "self": participant(user_id), "room": {}, "participants": people, "durable": true, "isSnapshotAfterGap": false,
+    })
+}
+
+fn snapshot(user_id: &str, seq: u64) -> Value {
+    let mut frame = joined(user_id, seq, &["alice", "bob"]);
+    frame["isSnapshotAfterGap"] = true.into();
+    frame
+}
+
+fn resumed(seq: u64, missed: &[Value]) -> Value {
+    json!({
+        "type": "RoomResumed", "id": 2, "seq": seq, "sessionId": SESSION, "connectionId": "c", "resumeToken": "t", "missed": missed,
+        "relaysLost": false,
+    })
+}
+
+fn arrival(user_id: &str, seq: u64) -> Value {
+    let mut frame = participant(user_id);
+    frame["type"] = "ParticipantJoined".into();
+    frame["seq"] = seq.into();
+    frame
+}
+
+fn muted(user_id: &str, seq: u64, is_muted: bool) -> Value {
+    json!({"type": "StateChanged", "seq": seq, "userId": user_id, "isMuted": is_muted})
+}
+
+fn chat(seq: u64, said: &str) -> Value {
+    json!({"type": "MessageReceived", "seq": seq, "sourceUserId": "alice", "text": said, "sentAt": "2026-01-01T00:00:00.000Z"})
+}
+
+fn ack(id: u64, seq: u64, durable: bool) -> Value {
+    json!({"type": "Ack", "id": id, "seq": seq, "durable": durable})
+}
+
+fn durability(durable: bool) -> Value {
+    json!({"type": "DurabilityChanged", "durable": durable})
+}
+
+fn tell(person: &mut Witness, frame: Value) -> Heard {
+    person.take(&frame.to_string(), Instant::now())
+}
+
+/// Alice mutes herself, acknowledged.
+fn mute_alice(alice: &mut Witness, seq: u64, durable: bool) {
+    let id = alice.desk.ask(Wish::Switch(0, true));
+    tell(alice, muted("alice", seq, true));
+    tell(alice, ack(id, seq, durable));
+}
+
+#[test]
+fn a_clean_meeting_has_no_violation() {
+    let (stage, mut alice, mut bob) = Stage::with_two();
+    mute_alice(&mut alice, 3, true);
+    tell(&mut bob, muted("alice", 3, true));
+    let id = alice.desk.ask(Wish::Chat("hello".to_owned()));
+    tell(&mut alice, chat(4, "hello"));
+    tell(&mut alice, ack(id, 4, true));
+    bob.knock("room", "token");
+    tell(&mut bob, resumed(4, &[chat(4, "hello")]));
+    tell(&mut bob, json!({"type": "KeepAlive", "seq": 4}));
+    assert_eq!(stage.ledger.lock().unwrap().settle(), 0);
+    stage.expect_nothing();
+}
+
+#[test]
+fn a_gap_is_reported() {
+    let (stage, mut alice, _) = Stage::with_two();
+    tell(&mut alice, chat(4, "hello"));
+    stage.expect("one-order", "gap or a repeat");
+}
+
+#[test]
+fn a_repeat_is_reported() {
+    let (stage, mut alice, _) = Stage::with_two();
+    tell(&mut alice, chat(3, "hello"));
+    tell(&mut alice, chat(3, "hello"));
+    stage.expect("one-order", "gap or a repeat");
+}
+
+#[test]
+fn an_ack_before_its_event_is_reported() {
+    let (stage, mut alice, _) = Stage::with_two();
+    let id = alice.desk.ask(Wish::Chat("hello".to_owned()));
+    tell(&mut alice, ack(id, 3, true));
+    stage.expect("one-order", "an Ack before its event");
+}
+
+#[test]
+fn a_keep_alive_ahead_of_the_events_is_reported() {
+    let (stage, mut alice, _) = Stage::with_two();
+    tell(&mut alice, json!({"type": "KeepAlive", "seq": 3}));
+    stage.expect("one-order", "KeepAlive");
+}
+
+#[test]
+fn a_resume_that_ends_elsewhere_is_reported() {
+    let (stage, mut alice, _) = Stage::with_two();
+    alice.knock("room", "token");
+    tell(&mut alice, resumed(4, &[chat(3, "hello")]));
+    stage.expect("one-order", "not the end of the missed");
+}
+
+#[test]
+fn an_acked_change_that_a_snapshot_does_not_show_is_reported() {
+    let (stage, mut alice, _) = Stage::with_two();
+    mute_alice(&mut alice, 3, true);
+    alice.knock("room", "token");
+    tell(&mut alice, snapshot("alice", 3));
+    stage.expect("durable-ack", "isMuted is older");
+}
+
+#[test]
+fn a_change_acked_without_durability_may_be_lost() {
+    let (stage, mut alice, _) = Stage::with_two();
+    tell(&mut alice, durability(false));
+    mute_alice(&mut alice, 3, false);
+    alice.knock("room", "token");
+    tell(&mut alice, snapshot("alice", 2));
+    stage.expect_nothing();
+}
+
+#[test]
+fn a_change_made_durable_later_may_not_be_lost() {
+    let (stage, mut alice, _) = Stage::with_two();
+    tell(&mut alice, durability(false));
+    mute_alice(&mut alice, 3, false);
+    tell(&mut alice, durability(true));
+    alice.knock("room", "token");
+    tell(&mut alice, snapshot("alice", 3));
+    stage.expect("durable-ack", "isMuted is older");
+}
+
+#[test]
+fn an_acked_change_that_turns_back_by_itself_is_reported() {
+    let (stage, mut alice, _) = Stage::with_two();
+    mute_alice(&mut alice, 3, true);
+    tell(&mut alice, muted("alice", 4, false));
+    stage.expect("durable-ack", "isMuted is older");
+}
+
+#[test]
+fn a_snapshot_behind_what_was_seen_is_reported() {
+    let (stage, mut alice, _) = Stage::with_two();
+    tell(&mut alice, chat(3, "hello"));
+    alice.knock("room", "token");
+    tell(&mut alice, snapshot("alice", 2));
+    stage.expect("durable-ack", "a snapshot at 2, but 3");
+}
+
+#[test]
+fn an_acked_chat_that_nobody_saw_is_reported() {
+    let (stage, mut alice, _) = Stage::with_two();
+    let id = alice.desk.ask(Wish::Chat("hello".to_owned()));
+    tell(&mut alice, chat(3, "something else"));
+    tell(&mut alice, ack(id, 3, true));
+    // Nobody of ours saw seq 1: it is the first join itself.
+    let mut early = stage.person("early");
+    early.knock("room", "token");
+    early.fold = Default::default();
+    stage.ledger.lock().unwrap().see(
+        SESSION,
+        &common::crowd::ledger::Sighting {
+            seq: 1,
+            hash: 1,
+            digest: 1,
+            chat: None,
+        },
+        true,
+        "early",
+    );
+    assert_eq!(stage.ledger.lock().unwrap().settle(), 0);
+    stage.expect("durable-ack", "is not there");
+}
+
+#[test]
+fn a_chat_said_twice_is_reported() {
+    let (stage, mut alice, _) = Stage::with_two();
+    tell(&mut alice, chat(3, "hello"));
+    tell(&mut alice, chat(4, "hello"));
+    stage.expect("once", "seq 4 and at seq 3");
+}
+
+#[test]
+fn a_chat_said_twice_is_reported_across_a_loss_of_the_connection() {
+    let (stage, mut alice, mut bob) = Stage::with_two();
+    tell(&mut alice, chat(3, "hello"));
+    bob.knock("room", "token");
+    tell(&mut bob, resumed(4, &[chat(3, "hello"), chat(4, "hello")]));
+    // What a resume brings counts when nothing says durable:false behind it.
+    stage.expect_nothing();
+    tell(&mut bob, json!({"type": "KeepAlive", "seq": 4}));
+    stage.expect("once", "hello");
+}
+
+#[test]
+fn different_events_under_one_number_are_reported() {
+    let (stage, mut alice, mut bob) = Stage::with_two();
+    tell(&mut alice, chat(3, "hello"));
+    tell(&mut bob, chat(3, "good morning"));
+    stage.expect("one-order", "another event than others saw");
+}
+
+#[test]
+fn different_events_are_allowed_when_one_was_not_durable() {
+    let (stage, mut alice, mut bob) = Stage::with_two();
+    tell(&mut alice, durability(false));
+    tell(&mut alice, chat(3, "hello"));
+    tell(&mut bob, chat(3, "good morning"));
+    stage.expect_nothing();
+}
+
+#[test]
+fn events_that_became_durable_may_not_differ() {
+    let (stage, mut alice, mut bob) = Stage::with_two();
+    tell(&mut alice, durability(false));
+    tell(&mut alice, chat(3, "hello"));
+    tell(&mut alice, durability(true));
+    tell(&mut bob, chat(3, "good morning"));
+    stage.expect("one-order", "another event than others saw");
+}
+
+#[test]
+fn a_snapshot_unlike_the_events_is_reported() {
+    let (stage, mut alice, mut bob) = Stage::with_two();
+    tell(&mut alice, muted("bob", 3, true));
+    alice.knock("room", "token");
+    // Bob did it, and sees it; Alice's snapshot has it not.
+    bob.desk.ask(Wish::Switch(0, true));
+    tell(&mut bob, muted("bob", 3, true));
+    tell(&mut alice, snapshot("alice", 3));
+    stage.expect("one-order", "is not what its events made");
+}
+
+#[test]
+fn one_person_too_many_is_reported() {
+    let (stage, mut alice, _) = Stage::with_two();
+    tell(&mut alice, arrival("carol", 3));
+    stage.expect("capacity", "3 people on 2 seats");
+}
+
+#[test]
+fn somebody_connected_who_times_out_is_reported() {
+    let (stage, mut alice, _) = Stage::with_two();
+    let left = json!({"type": "ParticipantLeft", "seq": 3, "userId": "bob", "reason": "timeout"});
+    tell(&mut alice, left);
+    stage.expect("no-ghosts", "bob left (timeout)");
+}
+
+#[test]
+fn a_lost_stay_is_reported() {
+    let (stage, mut alice, _) = Stage::with_two();
+    alice.knock("room", "token");
+    tell(&mut alice, joined("alice", 4, &["alice", "bob"]));
+    stage.expect("no-ghosts", "the stay is gone");
+}
+
+#[test]
+fn another_session_is_reported() {
+    let (stage, mut alice, _) = Stage::with_two();
+    alice.knock("room", "token");
+    let mut other = snapshot("alice", 4);
+    other["sessionId"] = "session-2".into();
+    tell(&mut alice, other);
+    stage.expect("one-session", "session-2");
+}
+
+#[test]
+fn an_allowed_loss_of_everything_is_no_violation_and_ends() {
+    let (stage, mut alice, mut bob) = Stage::with_two();
+    mute_alice(&mut alice, 3, true);
+    tell(&mut bob, muted("alice", 3, true));
+    stage.ledger.lock().unwrap().forgive(true);
+    alice.knock("room", "token");
+    tell(&mut alice, joined("alice", 1, &["alice"]));
+    stage.ledger.lock().unwrap().forgive(false);
+    stage.expect_nothing();
+    bob.knock("room", "token");
+    tell(&mut bob, joined("bob", 2, &["alice", "bob"]));
+    tell(&mut bob, chat(3, "hello"));
+    tell(&mut bob, chat(4, "hello"));
+    stage.expect("once", "hello");
+}
+
+#[test]
+fn a_refusal_without_reason_is_reported() {
+    let (stage, mut alice, _) = Stage::with_two();
+    let id = alice.desk.ask(Wish::Chat("hello".to_owned()));
+    tell(
+        &mut alice,
+        json!({"type": "Error", "id": id, "code": "internal", "message": ""}),
+    );
+    stage.expect("contract", "internal");
+}
+
+#[test]
+fn a_repeated_command_keeps_its_id() {
+    let (_, mut alice, _) = Stage::with_two();
+    let id = alice.desk.ask(Wish::Chat("hello".to_owned()));
+    let now = Instant::now();
+    let first = alice.desk.due(now);
+    assert!(alice.desk.due(now).is_empty(), "sent once per connection");
+    alice.knock("room", "token");
+    alice.desk.repeat_all();
+    assert_eq!(alice.desk.due(now), first);
+    assert!(first[0].contains(&format!("\"id\":{id}")), "{first:?}");
+}
