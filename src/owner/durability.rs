@@ -111,16 +111,20 @@ impl Owner {
         }
     }
 
-    /// Goes on without the mirror, if the lease allows it: before its end, or when no node has the mirror.
+    /// Goes on without the mirror, if the lease allows it: before its end, or when no node has the mirror. People learn that
+    /// before they are told anything that the mirror has not.
     fn degrade(&mut self, now: Timestamp) {
         if !self.is_degraded && self.may_publish() {
             self.is_degraded = true;
-            self.tell_durability(now, false);
+            for notice in self.room.apply(now, Input::Durability { durable: false }) {
+                self.queue.push_first(notice);
+            }
         }
     }
 
-    fn tell_durability(&mut self, now: Timestamp, durable: bool) {
-        let applied = self.apply(now, Input::Durability { durable });
+    fn restore_durability(&mut self, now: Timestamp) {
+        self.is_degraded = false;
+        let applied = self.apply(now, Input::Durability { durable: true });
         debug_assert!(applied.relays.is_empty(), "durability is no relay");
     }
 
@@ -212,8 +216,7 @@ impl Owner {
             return;
         }
         if flight.is_full {
-            self.is_degraded = false;
-            self.tell_durability(now, true);
+            self.restore_durability(now);
         } else {
             // The mirror is back; whatever it missed, one full snapshot puts it right.
             self.room.mirror_everything();

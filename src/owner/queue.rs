@@ -103,6 +103,40 @@ impl Queue {
         None
     }
 
+    /// Queues what must be known before anything else is told: right behind the join of a connection that is still queued,
+    /// before everything for the others.
+    pub fn push_first(&mut self, effect: Effect) {
+        let Effect::Send { to, .. } = &effect else {
+            return;
+        };
+        let is_join = |item: &Item| match &item.effect {
+            Effect::Send {
+                to: joiner,
+                notice: Notice::RoomJoined(_) | Notice::RoomResumed(_),
+            } => joiner == to,
+            Effect::Send { .. }
+            | Effect::Broadcast { .. }
+            | Effect::Relay { .. }
+            | Effect::Disconnect { .. }
+            | Effect::Reply { .. }
+            | Effect::OpenSession { .. }
+            | Effect::StoreBan { .. }
+            | Effect::Closed { .. } => false,
+        };
+        let place = if self.joining.contains_key(to) {
+            self.items.iter().position(is_join).map_or(0, |at| at + 1)
+        } else {
+            0
+        };
+        let item = Item {
+            needs: Version(0),
+            bytes: ITEM_BYTES,
+            effect,
+        };
+        self.bytes += ITEM_BYTES;
+        self.items.insert(place, item);
+    }
+
     /// The next effect whose changes are committed. `is_degraded`: nothing waits but what is irreversible.
     pub fn pop(&mut self, committed: Version, is_degraded: bool) -> Option<Effect> {
         if self
@@ -254,6 +288,53 @@ mod tests {
         );
         assert_eq!(popped_id(queue.pop(Version(2), false)), Some(2));
         assert_eq!(popped_id(queue.pop(Version(2), false)), Some(3));
+        assert_eq!(queue.bytes, 0);
+    }
+
+    #[test]
+    fn what_must_be_known_first_comes_before_all_but_an_own_join() {
+        use crate::room::effect::Resumed;
+        let notice = |number| Effect::Send {
+            to: connection(number),
+            notice: Notice::DurabilityChanged { durable: false },
+        };
+        let resumed = Effect::Send {
+            to: connection(2),
+            notice: Notice::RoomResumed(Box::new(Resumed {
+                id: 1,
+                seq: Seq(1),
+                session_id: crate::ids::SessionId(Uuid::nil()),
+                connection_id: connection(2),
+                resume_token: String::new(),
+                missed: Vec::new(),
+                relays_lost: false,
+            })),
+        };
+        let mut queue = Queue::new(LIMITS);
+        queue.push(ack(1), Version(1));
+        queue.push(resumed, Version(1));
+        queue.push(ack(2), Version(1));
+        queue.push_first(notice(1));
+        queue.push_first(notice(2));
+        let told: Vec<String> = std::iter::from_fn(|| queue.pop(Version(0), true))
+            .map(|effect| match effect {
+                Effect::Send { to, notice } => {
+                    let text = notice.encode(false);
+                    format!("{} {}", to.0.as_u128(), &text[9..15])
+                }
+                effect => panic!("{effect:?}"),
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "1 Durabi",
+                "1 Ack\",\"",
+                "2 RoomRe",
+                "2 Durabi",
+                "1 Ack\",\""
+            ]
+        );
         assert_eq!(queue.bytes, 0);
     }
 
