@@ -19,7 +19,8 @@ use super::{
 };
 
 /// The first API key: the same on all nodes.
-pub const API_KEY: &str = "cb_00000000000040008000000000000001_0123456789abcdefghijABCDEFGHIJ0123456789";
+pub const API_KEY: &str =
+    "cb_00000000000040008000000000000001_0123456789abcdefghijABCDEFGHIJ0123456789";
 /// Longest wait until a node is up again, started as often as it takes.
 const UP_DEADLINE: Duration = Duration::from_secs(60);
 /// SQL connections of a node: three of them and the tests fit under PostgreSQL's limit.

@@ -283,7 +283,10 @@ impl Crowd {
     pub async fn pause(&self, deadline: Duration) -> Result<(), String> {
         self.shared.pace_ms.store(0, Ordering::Release);
         let started = Instant::now();
-        while !self.people().all(|mark| mark.is_idle.load(Ordering::Acquire)) {
+        while !self
+            .people()
+            .all(|mark| mark.is_idle.load(Ordering::Acquire))
+        {
             if started.elapsed() > deadline {
                 return Err(format!("commands were not answered within {deadline:?}"));
             }
@@ -310,7 +313,10 @@ impl Crowd {
     }
 
     /// Nobody comes back from here on; waits for the end of all, with what they counted and who they were.
-    pub async fn farewell(self, deadline: Duration) -> (Vec<CrowdRoom>, Counts, Result<(), String>) {
+    pub async fn farewell(
+        self,
+        deadline: Duration,
+    ) -> (Vec<CrowdRoom>, Counts, Result<(), String>) {
         let mut counts = Counts::default();
         let mut result = Ok(());
         let until = tokio::time::Instant::now() + deadline;

@@ -42,10 +42,10 @@ pub async fn compare_mirror(cluster: &Cluster, crowd: &Crowd) -> Vec<Violation> 
                 break;
             };
             if started.elapsed() > SETTLE_DEADLINE {
-                violations.push(Violation {
-                    promise: "mirror",
-                    what: format!("room {}: {what}", room.room_id),
-                });
+                violations.push(Violation::new(
+                    "mirror",
+                    &format!("room {}: {what}", room.room_id),
+                ));
                 break;
             }
             tokio::time::sleep(LOOK).await;
@@ -108,10 +108,10 @@ pub async fn until_mirrored(cluster: &Cluster, crowd: &Crowd) -> Result<Duration
             return Ok(started.elapsed());
         }
         if started.elapsed() > SETTLE_DEADLINE {
-            return Err(Violation {
-                promise: "mirror",
-                what: format!("{missing} rooms are not in Redis after {SETTLE_DEADLINE:?}"),
-            });
+            return Err(Violation::new(
+                "mirror",
+                &format!("{missing} rooms are not in Redis after {SETTLE_DEADLINE:?}"),
+            ));
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -150,17 +150,17 @@ pub async fn compare_store(
         tokio::time::sleep(LOOK).await;
     }
     if !left.is_empty() {
-        violations.push(Violation {
-            promise: "one-session",
-            what: format!("Redis still holds {left:?}"),
-        });
+        violations.push(Violation::new(
+            "one-session",
+            &format!("Redis still holds {left:?}"),
+        ));
     }
     for room in rooms {
         for what in compare_sessions(cluster, room, ended.get(&room.room_id)).await {
-            violations.push(Violation {
-                promise: "one-session",
-                what: format!("room {}: {what}", room.room_id),
-            });
+            violations.push(Violation::new(
+                "one-session",
+                &format!("room {}: {what}", room.room_id),
+            ));
         }
     }
     violations

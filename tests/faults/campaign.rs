@@ -1,6 +1,6 @@
 //! Faults by chance, one after the other, under traffic that never stops.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
@@ -14,8 +14,10 @@ use crate::common::crowd::returns::Return;
 
 /// Between two faults, in milliseconds.
 const GAP_MS: std::ops::RangeInclusive<u64> = 500..=4_000;
-/// How often two faults happen at the same time.
+/// How often two faults overlap.
 const TWO_AT_ONCE: f64 = 0.15;
+/// How much later the second of them begins, in milliseconds: before and after rooms notice the first.
+const LATER_MS: std::ops::RangeInclusive<u64> = 0..=3_000;
 /// Attempts to find a second fault that fits the first.
 const PARTNERS_MAX: usize = 20;
 /// Mirror and people are compared after this many faults, and at the end.
@@ -28,15 +30,19 @@ pub async fn run(arguments: &Arguments, seed: u64) -> (Report, Vec<Return>) {
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut deck = Deck::new(usize::from(arguments.nodes), arguments.only.clone());
     let mut run = Run::start(arguments, seed).await;
-    let started = Instant::now();
     for number in 1..=arguments.faults {
         tokio::time::sleep(Duration::from_millis(rng.random_range(GAP_MS))).await;
         let faults = draw(&mut deck, &mut rng);
+        let later = Duration::from_millis(rng.random_range(LATER_MS));
         eprintln!(
-            "{:>7.1} s  fault {number}: {faults:?}",
-            started.elapsed().as_secs_f64()
+            "{} fault {number}: {faults:?}{}",
+            chrono::Utc::now().format("%H:%M:%S%.3f"),
+            match faults.len() {
+                1 => String::new(),
+                _ => format!(", the second {later:?} later"),
+            }
         );
-        run.suffer(&faults).await;
+        run.suffer(&faults, later).await;
         if number % COMPARE_AFTER == 0 {
             run.compare().await;
         }

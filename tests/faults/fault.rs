@@ -291,19 +291,13 @@ pub async fn terminate(cluster: &Cluster, node: usize) -> Option<Violation> {
         Some(status) => format!("node {node} ended on SIGTERM with {status}"),
         None => format!("node {node} did not end on SIGTERM"),
     };
-    Some(Violation {
-        promise: "moves",
-        what,
-    })
+    Some(Violation::new("moves", &what))
 }
 
 /// Starts a process again, as a supervisor of services does.
 pub async fn start_again(cluster: &Cluster, node: usize) -> Option<Violation> {
     let what = cluster.nodes[node].start_again().await.err()?;
-    Some(Violation {
-        promise: "starts",
-        what: format!("node {node}: {what}"),
-    })
+    Some(Violation::new("starts", &format!("node {node}: {what}")))
 }
 
 fn ms(rng: &mut SmallRng, from: u64, to: u64) -> Duration {

@@ -18,6 +18,7 @@ mod common;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 use arguments::{Arguments, Wanted};
 use report::{Report, Strain};
@@ -35,12 +36,28 @@ fn main() -> ExitCode {
             .enable_all()
             .build()
             .expect("a runtime")
-            .block_on(run(arguments)),
+            .block_on(async {
+                tokio::select! {
+                    code = run(arguments) => code,
+                    // Dropped on the way out: no process stays behind.
+                    () = asked_to_stop() => ExitCode::FAILURE,
+                }
+            }),
+    }
+}
+
+async fn asked_to_stop() {
+    let mut terminated = signal(SignalKind::terminate()).expect("a signal handler");
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated.recv() => {}
     }
 }
 
 async fn run(arguments: Arguments) -> ExitCode {
-    let seed = arguments.seed.unwrap_or_else(|| rand::random::<u32>().into());
+    let seed = arguments
+        .seed
+        .unwrap_or_else(|| rand::random::<u32>().into());
     let (rooms, people) = (arguments.rooms, arguments.rooms * arguments.people);
     eprintln!(
         "faults: seed {seed}, {} nodes, {rooms} rooms, {people} people",

@@ -38,14 +38,14 @@ pub async fn run(
                 node: 0,
                 down: DOWN,
             };
-            run.suffer(&[kill]).await;
+            run.suffer(&[kill], Duration::ZERO).await;
         }
         Scenario::Freeze => {
             let freeze = Fault::Freeze {
                 node: 0,
                 length: FREEZE,
             };
-            run.suffer(&[freeze]).await;
+            run.suffer(&[freeze], Duration::ZERO).await;
         }
         Scenario::RollingRestart => exits = restart_all(&mut run).await,
     }
@@ -95,7 +95,8 @@ fn figures(report: &Report, returns: &[Return], scenario: Scenario, exits: &str)
         ),
     };
     let broken = |promise: &str| {
-        let of = |violation: &&crate::common::crowd::ledger::Violation| violation.promise == promise;
+        let of =
+            |violation: &&crate::common::crowd::ledger::Violation| violation.promise == promise;
         report.violations.iter().filter(of).count()
     };
     let by = |entry: Entry| returns.iter().filter(|back| back.entry == entry).count();
@@ -111,7 +112,10 @@ fn figures(report: &Report, returns: &[Return], scenario: Scenario, exits: &str)
         ("resumed with a snapshot", by(Entry::Snapshot)),
         ("lost the seat", by(Entry::Joined)),
         ("acked changes lost (durable-ack)", broken("durable-ack")),
-        ("gaps, repeats, differences (one-order)", broken("one-order")),
+        (
+            "gaps, repeats, differences (one-order)",
+            broken("one-order"),
+        ),
         ("commands that took effect twice (once)", broken("once")),
     ] {
         // Writing to a String does not fail.

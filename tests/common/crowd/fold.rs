@@ -61,7 +61,8 @@ impl Fold {
                 }
             }
             "ParticipantLeft" => {
-                self.take(user_id).ok_or("somebody left who was not there")?;
+                self.take(user_id)
+                    .ok_or("somebody left who was not there")?;
             }
             "StateChanged" | "RoleChanged" => {
                 let mut person = self

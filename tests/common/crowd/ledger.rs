@@ -11,8 +11,10 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-/// Violations kept per room; the rest is counted.
-const VIOLATIONS_MAX: usize = 20;
+/// Violations kept per room and promise: the first ones tell, the rest is counted.
+const VIOLATIONS_MAX: usize = 3;
+/// Characters of a violation that are kept.
+const CHARACTERS_MAX: usize = 600;
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,11 +23,25 @@ pub struct Violation {
     pub promise: &'static str,
     /// What happened.
     pub what: String,
+    /// When it was noticed; the logs of the nodes have the same clock.
+    pub at: DateTime<Utc>,
+}
+
+impl Violation {
+    /// Noticed now.
+    pub fn new(promise: &'static str, what: &str) -> Self {
+        Self {
+            promise,
+            what: what.chars().take(CHARACTERS_MAX).collect(),
+            at: Utc::now(),
+        }
+    }
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}", self.promise, self.what)
+        let at = self.at.format("%H:%M:%S%.3f");
+        write!(out, "{at} {}: {}", self.promise, self.what)
     }
 }
 
@@ -78,7 +94,7 @@ pub struct Ledger {
     acked_chats: HashMap<String, (String, u64)>,
     /// Ours who are not connected, since when.
     out: HashMap<String, Instant>,
-    /// In order; at most [`VIOLATIONS_MAX`].
+    /// In order; at most [`VIOLATIONS_MAX`] of each promise.
     violations: Vec<Violation>,
     /// Violations beyond.
     pub violations_beyond: usize,
@@ -114,8 +130,9 @@ impl Ledger {
 
     /// Notes a broken promise.
     pub fn violate(&mut self, promise: &'static str, what: String) {
-        if self.violations.len() < VIOLATIONS_MAX {
-            self.violations.push(Violation { promise, what });
+        let of_promise = |violation: &&Violation| violation.promise == promise;
+        if self.violations.iter().filter(of_promise).count() < VIOLATIONS_MAX {
+            self.violations.push(Violation::new(promise, &what));
         } else {
             self.violations_beyond += 1;
         }
@@ -210,7 +227,13 @@ impl Ledger {
     pub fn last_sure(&self, session_id: &str) -> u64 {
         let session = self.sessions.iter().find(|(id, _)| id == session_id);
         session
-            .and_then(|(_, session)| session.entries.iter().rev().find(|(_, entry)| entry.is_sure))
+            .and_then(|(_, session)| {
+                session
+                    .entries
+                    .iter()
+                    .rev()
+                    .find(|(_, entry)| entry.is_sure)
+            })
             .map_or(0, |(seq, _)| *seq)
     }
 
@@ -236,7 +259,8 @@ impl Ledger {
         let out_for = self.out.get(user_id).map(Instant::elapsed);
         let is_due = reason == "timeout" && out_for.is_some_and(|out_for| out_for >= grace);
         if !is_due && self.amnesties == 0 {
-            let what = format!("{name} was told that {user_id} left ({reason}), out for {out_for:?}");
+            let what =
+                format!("{name} was told that {user_id} left ({reason}), out for {out_for:?}");
             self.violate("no-ghosts", what);
         }
     }
@@ -253,7 +277,8 @@ impl Ledger {
         for (text, session_id, seq) in missing {
             let is_whole = {
                 let entries = &self.session(&session_id).entries;
-                (1..=seq).all(|number| entries.get(&number).is_some_and(|entry| entry.is_sure))
+                // The first event of a session is the first join: told to nobody, shown by the snapshot.
+                (2..=seq).all(|number| entries.get(&number).is_some_and(|entry| entry.is_sure))
             };
             if is_whole {
                 let what = format!("chat {text:?} was acknowledged at seq {seq} and is not there");
@@ -273,7 +298,10 @@ impl Ledger {
             .or_insert_with(|| place.clone())
             .clone();
         if known != place {
-            let what = format!("{name} saw chat {text:?} at seq {seq} and at seq {}", known.1);
+            let what = format!(
+                "{name} saw chat {text:?} at seq {seq} and at seq {}",
+                known.1
+            );
             self.violate("once", what);
         }
     }

@@ -227,7 +227,10 @@ impl Witness {
             }
             self.desk.forget_commands();
         } else if was_inside && self.session() == session && seq < self.sure_seq {
-            let what = format!("a snapshot at {seq}, but {} was seen for sure", self.sure_seq);
+            let what = format!(
+                "a snapshot at {seq}, but {} was seen for sure",
+                self.sure_seq
+            );
             self.violate("durable-ack", what);
         }
         self.session_id = Some(session);
@@ -253,7 +256,10 @@ impl Witness {
 
     fn resumed(&mut self, frame: &Value) -> Heard {
         if text(frame, "sessionId") != self.session() {
-            self.violate("one-session", format!("resumed into another session: {frame}"));
+            self.violate(
+                "one-session",
+                format!("resumed into another session: {frame}"),
+            );
         }
         self.identify(frame);
         for missed in list(frame, "missed") {
@@ -422,7 +428,8 @@ impl Witness {
             return self.violate("no-ghosts", format!("not inside oneself after {after}"));
         };
         if let Some(switch) = self.desk.wrong_switch(own) {
-            let what = format!("{switch} is older than what was acknowledged, after {after}: {own}");
+            let what =
+                format!("{switch} is older than what was acknowledged, after {after}: {own}");
             self.violate("durable-ack", what);
         }
     }
