@@ -14,8 +14,6 @@ use crate::common::crowd::returns::Return;
 
 /// Between two faults, in milliseconds.
 const GAP_MS: std::ops::RangeInclusive<u64> = 500..=4_000;
-/// How often two faults overlap.
-const TWO_AT_ONCE: f64 = 0.15;
 /// How much later the second of them begins, in milliseconds: before and after rooms notice the first.
 const LATER_MS: std::ops::RangeInclusive<u64> = 0..=3_000;
 /// Attempts to find a second fault that fits the first.
@@ -32,7 +30,7 @@ pub async fn run(arguments: &Arguments, seed: u64) -> (Report, Vec<Return>) {
     let mut run = Run::start(arguments, seed).await;
     for number in 1..=arguments.faults {
         tokio::time::sleep(Duration::from_millis(rng.random_range(GAP_MS))).await;
-        let faults = draw(&mut deck, &mut rng);
+        let faults = draw(&mut deck, &mut rng, arguments.two);
         let later = Duration::from_millis(rng.random_range(LATER_MS));
         eprintln!(
             "{} fault {number}: {faults:?}{}",
@@ -58,9 +56,9 @@ pub async fn run(arguments: &Arguments, seed: u64) -> (Report, Vec<Return>) {
     run.finish().await
 }
 
-fn draw(deck: &mut Deck, rng: &mut SmallRng) -> Vec<Fault> {
+fn draw(deck: &mut Deck, rng: &mut SmallRng, two: f64) -> Vec<Fault> {
     let mut faults = vec![deck.draw(rng)];
-    if rng.random_bool(TWO_AT_ONCE) {
+    if rng.random_bool(two) {
         for _ in 0..PARTNERS_MAX {
             let partner = deck.draw(rng);
             if faults[0].fits(&partner) {
