@@ -128,7 +128,7 @@ impl Run {
             .shared
             .is_ending
             .store(true, std::sync::atomic::Ordering::Release);
-        let ended = audit::end_rooms(&self.cluster, &self.crowd).await;
+        let ended = audit::end_rooms(&self.cluster, &self.crowd, &mut self.report.violations).await;
         let returns = self.crowd.shared.returns().clone();
         let (rooms, counts, farewell) = self.crowd.farewell(BACK_DEADLINE).await;
         let report = &mut self.report;

@@ -80,6 +80,8 @@ pub struct Ledger {
     pub room_id: String,
     /// Seats.
     pub seats: usize,
+    /// When the first of us asked to come in: the session cannot be older.
+    pub first_knock: Option<DateTime<Utc>>,
     /// When the first of us was told to be inside.
     pub first_joined: Option<DateTime<Utc>>,
     /// Times at which history was allowed to be lost; people who see a new number trust nothing they saw before.
@@ -106,6 +108,7 @@ impl Ledger {
         Self {
             room_id: room_id.to_owned(),
             seats,
+            first_knock: None,
             first_joined: None,
             amnesties: 0,
             is_forgiving: false,
