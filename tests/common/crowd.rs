@@ -2,6 +2,7 @@
 
 pub mod desk;
 pub mod fold;
+pub mod heard;
 pub mod intruder;
 pub mod ledger;
 pub mod person;
@@ -16,7 +17,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chrono::{DateTime, Utc};
 use rand::{SeedableRng, rngs::SmallRng, seq::IndexedRandom};
 use serde_json::{Value, json};
 use tokio::{
@@ -339,11 +339,6 @@ impl CrowdRoom {
     /// The ledger; never hold it across an await.
     pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().expect("nobody panics with the ledger")
-    }
-
-    /// When its first person was inside.
-    pub fn first_joined(&self) -> Option<DateTime<Utc>> {
-        self.ledger().first_joined
     }
 }
 

@@ -29,9 +29,12 @@ pub struct Arguments {
     /// One kind of fault, measured, instead of a campaign.
     #[arg(long)]
     pub scenario: Option<Scenario>,
-    /// Only faults whose kind contains this text.
-    #[arg(long)]
-    pub only: Option<String>,
+    /// Only faults whose kind contains one of these texts, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Of all faults, those that overlap with another one: 0 to 1.
+    #[arg(long, default_value_t = 0.15, value_parser = share)]
+    pub two: f64,
     /// Writes the tables to this file too.
     #[arg(long)]
     pub md: Option<PathBuf>,
@@ -99,6 +102,13 @@ pub enum Wanted {
     List,
     /// Nothing: it asked for other tests.
     Nothing,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        Ok(_) | Err(_) => Err("a number from 0 to 1 is needed".to_owned()),
+    }
 }
 
 /// The name of this test for runners.

@@ -1,6 +1,6 @@
 //! Faults by chance, one after the other, under traffic that never stops.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
@@ -14,8 +14,8 @@ use crate::common::crowd::returns::Return;
 
 /// Between two faults, in milliseconds.
 const GAP_MS: std::ops::RangeInclusive<u64> = 500..=4_000;
-/// How often two faults happen at the same time.
-const TWO_AT_ONCE: f64 = 0.15;
+/// How much later the second of them begins, in milliseconds: before and after rooms notice the first.
+const LATER_MS: std::ops::RangeInclusive<u64> = 0..=3_000;
 /// Attempts to find a second fault that fits the first.
 const PARTNERS_MAX: usize = 20;
 /// Mirror and people are compared after this many faults, and at the end.
@@ -28,15 +28,19 @@ pub async fn run(arguments: &Arguments, seed: u64) -> (Report, Vec<Return>) {
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut deck = Deck::new(usize::from(arguments.nodes), arguments.only.clone());
     let mut run = Run::start(arguments, seed).await;
-    let started = Instant::now();
     for number in 1..=arguments.faults {
         tokio::time::sleep(Duration::from_millis(rng.random_range(GAP_MS))).await;
-        let faults = draw(&mut deck, &mut rng);
+        let faults = draw(&mut deck, &mut rng, arguments.two);
+        let later = Duration::from_millis(rng.random_range(LATER_MS));
         eprintln!(
-            "{:>7.1} s  fault {number}: {faults:?}",
-            started.elapsed().as_secs_f64()
+            "{} fault {number}: {faults:?}{}",
+            chrono::Utc::now().format("%H:%M:%S%.3f"),
+            match faults.len() {
+                1 => String::new(),
+                _ => format!(", the second {later:?} later"),
+            }
         );
-        run.suffer(&faults).await;
+        run.suffer(&faults, later).await;
         if number % COMPARE_AFTER == 0 {
             run.compare().await;
         }
@@ -52,9 +56,9 @@ pub async fn run(arguments: &Arguments, seed: u64) -> (Report, Vec<Return>) {
     run.finish().await
 }
 
-fn draw(deck: &mut Deck, rng: &mut SmallRng) -> Vec<Fault> {
+fn draw(deck: &mut Deck, rng: &mut SmallRng, two: f64) -> Vec<Fault> {
     let mut faults = vec![deck.draw(rng)];
-    if rng.random_bool(TWO_AT_ONCE) {
+    if rng.random_bool(two) {
         for _ in 0..PARTNERS_MAX {
             let partner = deck.draw(rng);
             if faults[0].fits(&partner) {

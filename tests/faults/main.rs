@@ -18,6 +18,7 @@ mod common;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 use arguments::{Arguments, Wanted};
 use report::{Report, Strain};
@@ -35,7 +36,21 @@ fn main() -> ExitCode {
             .enable_all()
             .build()
             .expect("a runtime")
-            .block_on(run(arguments)),
+            .block_on(async {
+                tokio::select! {
+                    code = run(arguments) => code,
+                    // Dropped on the way out: no process stays behind.
+                    () = asked_to_stop() => ExitCode::FAILURE,
+                }
+            }),
+    }
+}
+
+async fn asked_to_stop() {
+    let mut terminated = signal(SignalKind::terminate()).expect("a signal handler");
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated.recv() => {}
     }
 }
 

@@ -23,9 +23,9 @@ use crate::common::crowd::{
 const TICKS_PER_SECOND: f64 = 100.0;
 /// A wait of this length is measured again and again.
 const PROBE: Duration = Duration::from_millis(10);
-/// A load generator that wakes up later than this (p99) measures itself.
+/// A load generator that wakes up later than this (p99) measures the machine.
 const LAG_MAX: Duration = Duration::from_millis(50);
-/// The same for its share of the machine.
+/// A load generator that uses more of the machine than this share measures itself.
 const SHARE_MAX: f64 = 0.5;
 
 /// Watches this process during a run.
@@ -79,8 +79,12 @@ impl Strain {
             lags.show(0.5),
             lags.show(0.99),
         );
-        if used > SHARE_MAX * cores as f64 || lags.exceeds(0.99, LAG_MAX) {
+        if used > SHARE_MAX * cores as f64 {
             told.push_str(" **The load generator is itself the bottleneck: times are too long, and say little about the server.**");
+        } else if lags.exceeds(0.99, LAG_MAX) {
+            told.push_str(
+                " **The machine was too busy for the load generator: times are too long.**",
+            );
         }
         told
     }

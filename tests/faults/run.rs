@@ -10,7 +10,7 @@ use super::{
 };
 use crate::common::{
     cluster::Cluster,
-    crowd::{Crowd, Size, intruder::Intruder, ledger::Violation, returns::Return},
+    crowd::{Crowd, CrowdRoom, Size, intruder::Intruder, ledger::Violation, returns::Return},
 };
 
 /// Longest wait until everybody is back after a fault has ended; longer is a violation.
@@ -35,9 +35,7 @@ impl Run {
     /// Starts everything; everybody is inside.
     pub async fn start(arguments: &Arguments, seed: u64) -> Self {
         let pace = Duration::from_millis(arguments.pace_ms);
-        // The backend of the tests has one address; the limit on joins is not what is tried here.
-        let set = [("LOG__LEVEL", "info")];
-        let cluster = Cluster::start(usize::from(arguments.nodes), &set).await;
+        let cluster = Cluster::start(usize::from(arguments.nodes), &[]).await;
         let size = Size {
             rooms: arguments.rooms,
             people: arguments.people,
@@ -60,18 +58,18 @@ impl Run {
         }
     }
 
-    /// Does one fault, or two at the same time, and waits until everybody is back.
-    pub async fn suffer(&mut self, faults: &[Fault]) {
+    /// Does one fault, or two of which the second begins `later`, and waits until everybody is back.
+    pub async fn suffer(&mut self, faults: &[Fault], later: Duration) {
         let forgiven = self.forgivable(faults).await;
         self.forgive(&forgiven, true);
         let number = self.crowd.fault_begins();
         let found = match faults {
             [one] => one.run(&self.cluster, &self.crowd).await,
             [one, other] => {
-                let (mut one, other) = tokio::join!(
-                    one.run(&self.cluster, &self.crowd),
-                    other.run(&self.cluster, &self.crowd)
-                );
+                let (mut one, other) = tokio::join!(one.run(&self.cluster, &self.crowd), async {
+                    tokio::time::sleep(later).await;
+                    other.run(&self.cluster, &self.crowd).await
+                });
                 one.extend(other);
                 one
             }
@@ -115,7 +113,10 @@ impl Run {
 
     /// How many promises are broken so far.
     pub fn violations(&self) -> usize {
-        let of_rooms = |room: &crate::common::crowd::CrowdRoom| room.ledger().violations().len();
+        let of_rooms = |room: &CrowdRoom| {
+            let ledger = room.ledger();
+            ledger.violations().len() + ledger.violations_beyond
+        };
         self.report.violations.len() + self.crowd.rooms.iter().map(of_rooms).sum::<usize>()
     }
 
@@ -127,7 +128,7 @@ impl Run {
             .shared
             .is_ending
             .store(true, std::sync::atomic::Ordering::Release);
-        let ended = audit::end_rooms(&self.cluster, &self.crowd).await;
+        let ended = audit::end_rooms(&self.cluster, &self.crowd, &mut self.report.violations).await;
         let returns = self.crowd.shared.returns().clone();
         let (rooms, counts, farewell) = self.crowd.farewell(BACK_DEADLINE).await;
         let report = &mut self.report;
@@ -188,6 +189,6 @@ impl Run {
 impl Report {
     /// Notes a broken promise of the whole run.
     pub fn violate(&mut self, promise: &'static str, what: String) {
-        self.violations.push(Violation { promise, what });
+        self.violations.push(Violation::new(promise, &what));
     }
 }

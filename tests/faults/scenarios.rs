@@ -38,14 +38,14 @@ pub async fn run(
                 node: 0,
                 down: DOWN,
             };
-            run.suffer(&[kill]).await;
+            run.suffer(&[kill], Duration::ZERO).await;
         }
         Scenario::Freeze => {
             let freeze = Fault::Freeze {
                 node: 0,
                 length: FREEZE,
             };
-            run.suffer(&[freeze]).await;
+            run.suffer(&[freeze], Duration::ZERO).await;
         }
         Scenario::RollingRestart => exits = restart_all(&mut run).await,
     }

@@ -11,8 +11,10 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-/// Violations kept per room; the rest is counted.
-const VIOLATIONS_MAX: usize = 20;
+/// Violations kept per room and promise: the first ones tell, the rest is counted.
+const VIOLATIONS_MAX: usize = 3;
+/// Characters of a violation that are kept.
+const CHARACTERS_MAX: usize = 600;
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,11 +23,25 @@ pub struct Violation {
     pub promise: &'static str,
     /// What happened.
     pub what: String,
+    /// When it was noticed; the logs of the nodes have the same clock.
+    pub at: DateTime<Utc>,
+}
+
+impl Violation {
+    /// Noticed now.
+    pub fn new(promise: &'static str, what: &str) -> Self {
+        Self {
+            promise,
+            what: what.chars().take(CHARACTERS_MAX).collect(),
+            at: Utc::now(),
+        }
+    }
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}", self.promise, self.what)
+        let at = self.at.format("%H:%M:%S%.3f");
+        write!(out, "{at} {}: {}", self.promise, self.what)
     }
 }
 
@@ -64,6 +80,8 @@ pub struct Ledger {
     pub room_id: String,
     /// Seats.
     pub seats: usize,
+    /// When the first of us asked to come in: the session cannot be older.
+    pub first_knock: Option<DateTime<Utc>>,
     /// When the first of us was told to be inside.
     pub first_joined: Option<DateTime<Utc>>,
     /// Times at which history was allowed to be lost; people who see a new number trust nothing they saw before.
@@ -78,7 +96,7 @@ pub struct Ledger {
     acked_chats: HashMap<String, (String, u64)>,
     /// Ours who are not connected, since when.
     out: HashMap<String, Instant>,
-    /// In order; at most [`VIOLATIONS_MAX`].
+    /// In order; at most [`VIOLATIONS_MAX`] of each promise.
     violations: Vec<Violation>,
     /// Violations beyond.
     pub violations_beyond: usize,
@@ -90,6 +108,7 @@ impl Ledger {
         Self {
             room_id: room_id.to_owned(),
             seats,
+            first_knock: None,
             first_joined: None,
             amnesties: 0,
             is_forgiving: false,
@@ -114,8 +133,9 @@ impl Ledger {
 
     /// Notes a broken promise.
     pub fn violate(&mut self, promise: &'static str, what: String) {
-        if self.violations.len() < VIOLATIONS_MAX {
-            self.violations.push(Violation { promise, what });
+        let of_promise = |violation: &&Violation| violation.promise == promise;
+        if self.violations.iter().filter(of_promise).count() < VIOLATIONS_MAX {
+            self.violations.push(Violation::new(promise, &what));
         } else {
             self.violations_beyond += 1;
         }
@@ -260,7 +280,8 @@ impl Ledger {
         for (text, session_id, seq) in missing {
             let is_whole = {
                 let entries = &self.session(&session_id).entries;
-                (1..=seq).all(|number| entries.get(&number).is_some_and(|entry| entry.is_sure))
+                // The first event of a session is the first join: told to nobody, shown by the snapshot.
+                (2..=seq).all(|number| entries.get(&number).is_some_and(|entry| entry.is_sure))
             };
             if is_whole {
                 let what = format!("chat {text:?} was acknowledged at seq {seq} and is not there");

@@ -7,8 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chrono::Utc;
 use serde_json::{Value, json};
 
+pub use super::heard::{Counts, Entry, Heard};
 use super::{
     desk::{Desk, Wish},
     fold::{Fold, hash_of},
@@ -18,60 +20,6 @@ use crate::common::view::{list, text};
 
 /// `room.reconnect_grace_ms` less what a client may notice late.
 pub const GRACE: Duration = Duration::from_secs(27);
-
-/// How somebody came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
-    /// The first join of the run, or a new stay.
-    Joined,
-    /// A resume with the missed events.
-    Resumed,
-    /// A resume with a snapshot.
-    Snapshot,
-}
-
-/// What a frame means for the connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Heard {
-    /// Nothing besides what was noted.
-    Nothing,
-    /// The door opened.
-    Entered(Entry),
-    /// The join was refused with this code; the `Goodbye` follows.
-    Refused(String),
-    /// A command was answered that was sent then.
-    Answered(Instant),
-    /// `KeepAlive`.
-    Alive,
-    /// `Goodbye`.
-    Goodbye {
-        /// `reconnect`, `rejoin` or `stop`.
-        action: String,
-        /// Where to go.
-        url: Option<String>,
-        /// Not before.
-        retry_after: Option<Duration>,
-    },
-    /// The meeting is over.
-    Ended,
-}
-
-/// What one person counted.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
-    /// Events, live and missed.
-    pub events: u64,
-    /// Acks.
-    pub acks: u64,
-    /// Acks that said `durable:false`.
-    pub unsure_acks: u64,
-    /// `RoomResumed`.
-    pub resumes: u64,
-    /// `RoomJoined` with `isSnapshotAfterGap`.
-    pub snapshots: u64,
-    /// Commands and joins refused for now.
-    pub refusals: u64,
-}
 
 /// One person of a room, as far as frames go.
 pub struct Witness {
@@ -135,6 +83,7 @@ impl Witness {
     /// The `JoinRoom` for a new connection: with `resume` when there is something to resume.
     pub fn knock(&mut self, room_id: &str, token: &str) -> String {
         self.join_id = self.desk.take_id();
+        self.ledger().first_knock.get_or_insert_with(Utc::now);
         self.unsure.clear();
         self.is_resume_open = false;
         self.is_durable = true;
