@@ -378,6 +378,9 @@ impl Handler<Relayed> for Connection {
             None => {}
             Some(End::Closed(code)) => self.close(context, code),
             Some(End::Lost) => self.end(context, GoodbyeReason::Moved),
+            Some(End::Leaving(url)) => {
+                self.end(context, Farewell::to(GoodbyeReason::Draining, url));
+            }
         }
     }
 }

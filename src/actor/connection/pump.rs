@@ -18,6 +18,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tokio_tungstenite::tungstenite::Message as NodeFrame;
+use url::Url;
 
 use super::{Connection, forward::Opened};
 use crate::{
@@ -48,19 +49,21 @@ pub struct Relayed {
 }
 
 /// How the owner's side ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// By a close with this code, after everything that was due.
     Closed(u16),
     /// Without a word.
     Lost,
+    /// This node leaves; the room goes on there.
+    Leaving(Option<Url>),
 }
 
 /// Why the pump ends.
 enum Outcome {
-    /// The owner's side ended; the client is to be told.
+    /// The client is to be told.
     Owner(End),
-    /// The client is gone; the owner is to be told.
+    /// The client is gone.
     Client,
 }
 
@@ -113,13 +116,14 @@ async fn run(opened: Opened, mut texts: mpsc::Receiver<ByteString>, receiver: Re
     let outcome = tokio::select! {
         () = write(&mut texts, &mut sink) => Outcome::Client,
         outcome = read(&mut stream, opened.said, &receiver) => outcome,
+        () = receiver.node.directory.left() => Outcome::Owner(End::Leaving(opened.url)),
     };
     // A connection that waits for its place in the channel is released.
     drop(texts);
-    match outcome {
-        Outcome::Owner(end) => receiver.finish(end).await,
-        Outcome::Client => part(sink, stream).await,
+    if let Outcome::Owner(end) = outcome {
+        receiver.finish(end).await;
     }
+    part(sink, stream).await;
 }
 
 /// What the client says, and pings, to the owner; returns when the client is gone. A broken socket is noticed by the reader.
@@ -164,7 +168,7 @@ async fn read(
                 waiting_bytes = 0;
                 delivery = receiver.deliver(std::mem::take(&mut waiting), None);
                 handed_over = Some(Instant::now());
-            } else if let Some(end) = end {
+            } else if let Some(end) = end.take() {
                 return Outcome::Owner(end);
             }
         }
@@ -204,7 +208,7 @@ async fn read(
     }
 }
 
-/// The client is gone. What it has said still reaches the owner: its socket is closed, and read to its end.
+/// What the client has said still reaches the owner: its socket is closed, and read to its end.
 async fn part(mut sink: SplitSink<NodeSocket, NodeFrame>, mut stream: SplitStream<NodeSocket>) {
     let parting = async {
         if sink.send(NodeFrame::Close(None)).await.is_ok() {
