@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix::{Addr, MailboxError, Message};
+use actix::{Addr, Handler, MailboxError, Message};
 use bytestring::ByteString;
 use futures_util::{
     FutureExt, SinkExt, StreamExt,
@@ -20,13 +20,14 @@ use tokio::{
 use tokio_tungstenite::tungstenite::Message as NodeFrame;
 use url::Url;
 
-use super::{Connection, forward::Opened};
+use super::{Connection, Context, Phase, forward::Opened};
 use crate::{
     actor::{
         Node,
-        link::{CLOSE_TIMEOUT, LinkState, Lost},
+        link::{CLOSE_TIMEOUT, Farewell, LinkState, Lost},
     },
     cluster::socket::NodeSocket,
+    room::goodbye::GoodbyeReason,
 };
 
 /// Messages of a client that wait for the owner's socket; beyond it the client is held back.
@@ -124,6 +125,27 @@ async fn run(opened: Opened, mut texts: mpsc::Receiver<ByteString>, receiver: Re
         receiver.finish(end).await;
     }
     part(sink, stream).await;
+}
+
+impl Handler<Relayed> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, relayed: Relayed, context: &mut Context) {
+        if matches!(self.phase, Phase::Closing) {
+            return;
+        }
+        for frame in relayed.frames {
+            context.text(frame);
+        }
+        match relayed.end {
+            None => {}
+            Some(End::Closed(code)) => self.close(context, code),
+            Some(End::Lost) => self.end(context, GoodbyeReason::Moved),
+            Some(End::Leaving(url)) => {
+                self.end(context, Farewell::to(GoodbyeReason::Draining, url));
+            }
+        }
+    }
 }
 
 /// What the client says, and pings, to the owner; returns when the client is gone. A broken socket is noticed by the reader.
