@@ -198,6 +198,7 @@ impl Rooms {
     /// Ends all rooms of this node without ending their meetings: last commit, handover, goodbye. Answers how many did; none: not all
     /// within `patience`. Then the others say goodbye without the last commit.
     pub async fn stop(&self, hand_over: HandOver, patience: Duration) -> Option<usize> {
+        self.node.directory.leave();
         let (done, stopped) = oneshot::channel();
         self.supervisor.do_send(StopRooms { hand_over, done });
         if let Ok(Ok(ended)) = tokio::time::timeout(patience, stopped).await {

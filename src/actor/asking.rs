@@ -21,8 +21,6 @@ use crate::{
 const TRIES_MAX: usize = 40;
 /// Between two of them.
 const AGAIN: Duration = Duration::from_millis(100);
-/// State of a node, as the registry has it, that hands its rooms over.
-const DRAINING: &str = "draining";
 
 /// What became of a command at a room of this node.
 enum Local {
@@ -59,16 +57,13 @@ impl Rooms {
         })
     }
 
-    /// The node that a room's people should connect to, if it is not this one: its owner, unless that is about to go.
+    /// The node that a room's people should connect to, if it is not this one: its owner, unless that is silent or about to go.
     pub async fn host_of(&self, room_id: RoomId) -> Option<Neighbour> {
         let Ok(Location::At(neighbour)) = self.locate(room_id).await else {
             return None;
         };
-        let nodes = self.nodes().await.ok()?;
-        let record = nodes
-            .into_iter()
-            .find(|node| node.node_id == neighbour.node_id)?;
-        (record.state != DRAINING).then_some(neighbour)
+        let mut staying = self.node.registry.as_ref()?.successors().into_iter();
+        staying.find(|node| *node == neighbour)
     }
 
     /// All nodes on the mirror, this one included.
@@ -208,6 +203,10 @@ impl Rooms {
         let Some(registry) = &self.node.registry else {
             return Ok(Found::Unknown);
         };
+        if !self.node.writer.health().is_up {
+            // Nobody waits for a timeout that everybody before has met.
+            return Err(MirrorFault("does not answer".to_owned()));
+        }
         let Some(Ownership { owner, .. }) = self.node.mirror.ownership(room_id).await? else {
             return Ok(Found::Unknown);
         };

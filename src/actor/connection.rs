@@ -17,7 +17,6 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 pub use self::forward::Origin;
-use self::pump::{End, Relayed};
 use super::{
     gate::{Gate, JOIN_PATIENCE},
     link::{CLOSE_TIMEOUT, Deliver, Farewell, LinkState},
@@ -360,24 +359,6 @@ impl Handler<Deliver> for Connection {
         }
         if let Some(farewell) = delivery.goodbye {
             self.end(context, farewell);
-        }
-    }
-}
-
-impl Handler<Relayed> for Connection {
-    type Result = ();
-
-    fn handle(&mut self, relayed: Relayed, context: &mut Self::Context) {
-        if matches!(self.phase, Phase::Closing) {
-            return;
-        }
-        for frame in relayed.frames {
-            context.text(frame);
-        }
-        match relayed.end {
-            None => {}
-            Some(End::Closed(code)) => self.close(context, code),
-            Some(End::Lost) => self.end(context, GoodbyeReason::Moved),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use actix::Addr;
+use tokio::sync::watch;
 
 use super::room::{RoomActor, Tick};
 use crate::{
@@ -110,9 +111,23 @@ pub struct Directory {
     entries: RwLock<HashMap<RoomId, Arc<Entry>>>,
     /// Rooms that failed and are being restarted.
     restarting: RwLock<HashSet<RoomId>>,
+    /// The node leaves: those who are only led through it to a room elsewhere go there themselves.
+    has_left: watch::Sender<bool>,
 }
 
 impl Directory {
+    /// The node leaves.
+    pub fn leave(&self) {
+        self.has_left.send_replace(true);
+    }
+
+    /// Completes when the node leaves.
+    pub async fn left(&self) {
+        let mut has_left = self.has_left.subscribe();
+        // The sender is this one's own, so the wait has no other end.
+        let _ = has_left.wait_for(|has_left| *has_left).await;
+    }
+
     /// A room started.
     pub fn insert(&self, room_id: RoomId, entry: Arc<Entry>) {
         self.entries

@@ -342,3 +342,6 @@ fn encode<T: Serialize>(body: &T) -> Result<Vec<u8>, CallFault> {
 fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, CallFault> {
     serde_json::from_slice(body).map_err(|_| CallFault::Failed)
 }
+
+#[cfg(test)]
+mod tests;

@@ -178,16 +178,17 @@ async fn knock(
     );
     let mut request = url.into_client_request()?;
     let bearer = format!("Bearer {}", token(join(room), issuer, audience));
-    request
-        .headers_mut()
-        .insert(AUTHORIZATION, bearer.parse().unwrap());
+    request.headers_mut().insert(
+        AUTHORIZATION,
+        bearer.parse().expect("a token is header text"),
+    );
     let (mut socket, _) = connect_async(request).await?;
     let hello = json!({"type": "JoinRoom", "id": 1, "roomId": room, "token": ""});
     socket.send(Message::text(hello.to_string())).await?;
     let mut said = Vec::new();
     while let Some(Ok(frame)) = socket.next().await {
         match frame {
-            Message::Text(text) => said.push(serde_json::from_str(&text).unwrap()),
+            Message::Text(text) => said.push(serde_json::from_str(&text).expect("JSON")),
             Message::Close(Some(close)) => said.push(json!({"close": u16::from(close.code)})),
             _ => {}
         }

@@ -100,3 +100,24 @@ async fn a_lone_node_lists_and_drains_itself() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_leaves_sends_those_it_only_led_elsewhere_there() {
+    within_deadline(async {
+        let mut pair = Pair::start().await;
+        let (room, mut alice) = pair.room_with_alice().await;
+        let mut bob = pair.joined_at_entry(&room, "Bob").await;
+        let session = bob.look().session_id.clone();
+        assert!(pair.entry.terminate().await.success());
+        let goodbye = bob.expect_goodbye("draining", 1001, "reconnect").await;
+        assert_eq!(text(&goodbye, "url"), room.signal_url);
+        bob.url = room.signal_url.clone();
+        bob.resume().await;
+        assert_eq!(bob.look().session_id, session);
+        alice
+            .command(json!({"type": "UpdateState", "isMuted": true}))
+            .await;
+        bob.until_seq(alice.seq()).await;
+    })
+    .await;
+}

@@ -16,7 +16,7 @@ const REFUSAL_DEADLINE: Duration = Duration::from_secs(40);
 
 /// What a node says that is started beside another and must not.
 async fn refusal(server: &Server, database: &str, advertise: &str) -> String {
-    let data = TempDir::new().unwrap();
+    let data = TempDir::new().expect("a directory for the test");
     let listen = format!("127.0.0.1:{}", free_port());
     let child = Command::new(env!("CARGO_BIN_EXE_callboard"))
         .args(["serve", "--listen", &listen, "--advertise", advertise])

@@ -11,6 +11,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_tungstenite::tungstenite::Message as NodeFrame;
+use url::Url;
 
 use crate::{
     actor::{
@@ -18,7 +19,7 @@ use crate::{
         room::RoomActor,
     },
     cluster::{
-        Neighbour,
+        self, Neighbour,
         client::{self, CallFault, NodeClient},
         socket::NodeSocket,
     },
@@ -61,6 +62,8 @@ pub(super) struct Opened {
     pub(super) socket: NodeSocket,
     /// What the owner has said so far, for the client.
     pub(super) said: Vec<ByteString>,
+    /// Where the client finds the room without this node.
+    pub(super) url: Option<Url>,
 }
 
 /// A `JoinRoom` on its way to the owner: the caller's token stays here.
@@ -182,7 +185,8 @@ async fn open(
         let is_decided = !text.starts_with(ERROR);
         said.push(text);
         if is_decided {
-            return Ok(Opened { socket, said });
+            let url = cluster::signal_url(&neighbour.url, person.room_id);
+            return Ok(Opened { socket, said, url });
         }
     }
 }

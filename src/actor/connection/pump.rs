@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix::{Addr, MailboxError, Message};
+use actix::{Addr, Handler, MailboxError, Message};
 use bytestring::ByteString;
 use futures_util::{
     FutureExt, SinkExt, StreamExt,
@@ -18,14 +18,16 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tokio_tungstenite::tungstenite::Message as NodeFrame;
+use url::Url;
 
-use super::{Connection, forward::Opened};
+use super::{Connection, Context, Phase, forward::Opened};
 use crate::{
     actor::{
         Node,
-        link::{CLOSE_TIMEOUT, LinkState, Lost},
+        link::{CLOSE_TIMEOUT, Farewell, LinkState, Lost},
     },
     cluster::socket::NodeSocket,
+    room::goodbye::GoodbyeReason,
 };
 
 /// Messages of a client that wait for the owner's socket; beyond it the client is held back.
@@ -48,19 +50,21 @@ pub struct Relayed {
 }
 
 /// How the owner's side ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// By a close with this code, after everything that was due.
     Closed(u16),
     /// Without a word.
     Lost,
+    /// This node leaves; the room goes on there.
+    Leaving(Option<Url>),
 }
 
 /// Why the pump ends.
 enum Outcome {
-    /// The owner's side ended; the client is to be told.
+    /// The client is to be told.
     Owner(End),
-    /// The client is gone; the owner is to be told.
+    /// The client is gone.
     Client,
 }
 
@@ -113,12 +117,34 @@ async fn run(opened: Opened, mut texts: mpsc::Receiver<ByteString>, receiver: Re
     let outcome = tokio::select! {
         () = write(&mut texts, &mut sink) => Outcome::Client,
         outcome = read(&mut stream, opened.said, &receiver) => outcome,
+        () = receiver.node.directory.left() => Outcome::Owner(End::Leaving(opened.url)),
     };
     // A connection that waits for its place in the channel is released.
     drop(texts);
-    match outcome {
-        Outcome::Owner(end) => receiver.finish(end).await,
-        Outcome::Client => part(sink, stream).await,
+    if let Outcome::Owner(end) = outcome {
+        receiver.finish(end).await;
+    }
+    part(sink, stream).await;
+}
+
+impl Handler<Relayed> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, relayed: Relayed, context: &mut Context) {
+        if matches!(self.phase, Phase::Closing) {
+            return;
+        }
+        for frame in relayed.frames {
+            context.text(frame);
+        }
+        match relayed.end {
+            None => {}
+            Some(End::Closed(code)) => self.close(context, code),
+            Some(End::Lost) => self.end(context, GoodbyeReason::Moved),
+            Some(End::Leaving(url)) => {
+                self.end(context, Farewell::to(GoodbyeReason::Draining, url));
+            }
+        }
     }
 }
 
@@ -164,7 +190,7 @@ async fn read(
                 waiting_bytes = 0;
                 delivery = receiver.deliver(std::mem::take(&mut waiting), None);
                 handed_over = Some(Instant::now());
-            } else if let Some(end) = end {
+            } else if let Some(end) = end.take() {
                 return Outcome::Owner(end);
             }
         }
@@ -204,7 +230,7 @@ async fn read(
     }
 }
 
-/// The client is gone. What it has said still reaches the owner: its socket is closed, and read to its end.
+/// What the client has said still reaches the owner: its socket is closed, and read to its end.
 async fn part(mut sink: SplitSink<NodeSocket, NodeFrame>, mut stream: SplitStream<NodeSocket>) {
     let parting = async {
         if sink.send(NodeFrame::Close(None)).await.is_ok() {
