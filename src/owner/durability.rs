@@ -115,13 +115,11 @@ impl Owner {
     fn degrade(&mut self, now: Timestamp) {
         if !self.is_degraded && self.may_publish() {
             self.is_degraded = true;
-            self.tell_durability(now, false);
+            // Before what waited: events do not say themselves whether they are durable.
+            for effect in self.room.apply(now, Input::Durability { durable: false }) {
+                self.queue.push_ahead(effect);
+            }
         }
-    }
-
-    fn tell_durability(&mut self, now: Timestamp, durable: bool) {
-        let applied = self.apply(now, Input::Durability { durable });
-        debug_assert!(applied.relays.is_empty(), "durability is no relay");
     }
 
     /// The recovery that is due: the shell carries it out and answers by [`Owner::recovered`].
@@ -213,7 +211,8 @@ impl Owner {
         }
         if flight.is_full {
             self.is_degraded = false;
-            self.tell_durability(now, true);
+            let applied = self.apply(now, Input::Durability { durable: true });
+            debug_assert!(applied.relays.is_empty(), "durability is no relay");
         } else {
             // The mirror is back; whatever it missed, one full snapshot puts it right.
             self.room.mirror_everything();

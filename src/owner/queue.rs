@@ -85,12 +85,8 @@ impl Queue {
                 relays.push((to, frame));
             }
             effect => {
-                if let Effect::Send {
-                    to,
-                    notice: Notice::RoomJoined(_) | Notice::RoomResumed(_),
-                } = &effect
-                {
-                    self.joining.entry(*to).or_default();
+                if let Some(to) = answers_join_of(&effect) {
+                    self.joining.entry(to).or_default();
                 }
                 self.bytes += bytes;
                 self.items.push_back(Item {
@@ -101,6 +97,33 @@ impl Queue {
             }
         }
         None
+    }
+
+    /// Queues a notice that is to be told before everything that waits: behind the answer to its receiver's own join, if that
+    /// waits too.
+    pub fn push_ahead(&mut self, effect: Effect) {
+        let joined_at = match &effect {
+            Effect::Send { to, .. } if self.joining.contains_key(to) => self
+                .items
+                .iter()
+                .position(|item| answers_join_of(&item.effect) == Some(*to)),
+            Effect::Send { .. }
+            | Effect::Broadcast { .. }
+            | Effect::Relay { .. }
+            | Effect::Disconnect { .. }
+            | Effect::Reply { .. }
+            | Effect::OpenSession { .. }
+            | Effect::StoreBan { .. }
+            | Effect::Closed { .. } => None,
+        };
+        let bytes = ITEM_BYTES + text_bytes(&effect);
+        self.bytes += bytes;
+        let item = Item {
+            needs: Version::default(),
+            bytes,
+            effect,
+        };
+        self.items.insert(joined_at.map_or(0, |at| at + 1), item);
     }
 
     /// The next effect whose changes are committed. `is_degraded`: nothing waits but what is irreversible.
@@ -157,6 +180,24 @@ impl Queue {
                 | Effect::Closed { .. } => None,
             })
             .collect()
+    }
+}
+
+/// Whose join an effect answers.
+fn answers_join_of(effect: &Effect) -> Option<ConnectionId> {
+    match effect {
+        Effect::Send {
+            to,
+            notice: Notice::RoomJoined(_) | Notice::RoomResumed(_),
+        } => Some(*to),
+        Effect::Send { .. }
+        | Effect::Broadcast { .. }
+        | Effect::Relay { .. }
+        | Effect::Disconnect { .. }
+        | Effect::Reply { .. }
+        | Effect::OpenSession { .. }
+        | Effect::StoreBan { .. }
+        | Effect::Closed { .. } => None,
     }
 }
 
