@@ -5,7 +5,7 @@ use crate::{
     ids::{Epoch, Timestamp, Version},
     lease::Standing,
     mirror::{Commit, CommitOutcome},
-    room::{input::Input, record::ChangeSet},
+    room::{effect::Effect, input::Input, record::ChangeSet},
 };
 
 /// Longest time that one look at the clock may add to the age of a commit: a process that was frozen reads what the
@@ -115,11 +115,23 @@ impl Owner {
     fn degrade(&mut self, now: Timestamp) {
         if !self.is_degraded && self.may_publish() {
             self.is_degraded = true;
-            // Before what waited: events do not say themselves whether they are durable.
-            for effect in self.room.apply(now, Input::Durability { durable: false }) {
-                self.queue.push_ahead(effect);
-            }
+            self.announce_durability(now, false);
         }
+    }
+
+    fn announce_durability(&mut self, now: Timestamp, durable: bool) {
+        let notices = self.room.apply(now, Input::Durability { durable });
+        let audience = notices.iter().filter_map(|effect| match effect {
+            Effect::Send { to, .. } => Some(*to),
+            Effect::Broadcast { .. }
+            | Effect::Relay { .. }
+            | Effect::Disconnect { .. }
+            | Effect::Reply { .. }
+            | Effect::OpenSession { .. }
+            | Effect::StoreBan { .. }
+            | Effect::Closed { .. } => None,
+        });
+        self.queue.announce(durable, audience);
     }
 
     /// The recovery that is due: the shell carries it out and answers by [`Owner::recovered`].
@@ -211,8 +223,7 @@ impl Owner {
         }
         if flight.is_full {
             self.is_degraded = false;
-            let applied = self.apply(now, Input::Durability { durable: true });
-            debug_assert!(applied.relays.is_empty(), "durability is no relay");
+            self.announce_durability(now, true);
         } else {
             // The mirror is back; whatever it missed, one full snapshot puts it right.
             self.room.mirror_everything();

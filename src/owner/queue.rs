@@ -1,6 +1,6 @@
 //! One FIFO per room for everything that answers or tells: an item leaves when every change before it is committed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use bytestring::ByteString;
 
@@ -99,31 +99,50 @@ impl Queue {
         None
     }
 
-    /// Queues a notice that is to be told before everything that waits: behind the answer to its receiver's own join, if that
-    /// waits too.
-    pub fn push_ahead(&mut self, effect: Effect) {
-        let joined_at = match &effect {
-            Effect::Send { to, .. } if self.joining.contains_key(to) => self
-                .items
-                .iter()
-                .position(|item| answers_join_of(&item.effect) == Some(*to)),
-            Effect::Send { .. }
-            | Effect::Broadcast { .. }
-            | Effect::Relay { .. }
-            | Effect::Disconnect { .. }
-            | Effect::Reply { .. }
-            | Effect::OpenSession { .. }
-            | Effect::StoreBan { .. }
-            | Effect::Closed { .. } => None,
+    /// Tells everybody before anything else that waits whether it is durable: events do not say so themselves. What was to be
+    /// told of it before is no longer true. `audience`: who is connected; who is not any more is told what waits, too.
+    pub fn announce(&mut self, durable: bool, audience: impl IntoIterator<Item = ConnectionId>) {
+        let is_announcement = |item: &Item| {
+            matches!(
+                item.effect,
+                Effect::Send {
+                    notice: Notice::DurabilityChanged { .. },
+                    ..
+                }
+            )
         };
-        let bytes = ITEM_BYTES + text_bytes(&effect);
-        self.bytes += bytes;
-        let item = Item {
-            needs: Version::default(),
-            bytes,
-            effect,
-        };
-        self.items.insert(joined_at.map_or(0, |at| at + 1), item);
+        self.items.retain(|item| !is_announcement(item));
+        let mut receivers: BTreeSet<ConnectionId> = audience.into_iter().collect();
+        for item in &self.items {
+            if let Effect::Broadcast { to, .. } = &item.effect {
+                receivers.extend(to.iter());
+            }
+        }
+        for to in receivers {
+            let effect = Effect::Send {
+                to,
+                notice: Notice::DurabilityChanged { durable },
+            };
+            // Behind the answer to their own join, if that waits.
+            let mut answers = self.items.iter().map(|item| answers_join_of(&item.effect));
+            let at = match self.joining.contains_key(&to) {
+                true => answers.position(|joiner| joiner == Some(to)),
+                false => None,
+            };
+            let item = Item {
+                needs: Version::default(),
+                bytes: ITEM_BYTES,
+                effect,
+            };
+            self.items.insert(at.map_or(0, |at| at + 1), item);
+        }
+        self.bytes = self.items.iter().map(|item| item.bytes).sum::<usize>() + self.held_bytes();
+    }
+
+    /// Weight of the relays that wait for a join.
+    fn held_bytes(&self) -> usize {
+        let relays = self.joining.values().flatten();
+        relays.map(|(_, frame)| ITEM_BYTES + frame.len()).sum()
     }
 
     /// The next effect whose changes are committed. `is_degraded`: nothing waits but what is irreversible.
