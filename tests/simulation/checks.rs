@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytestring::ByteString;
 use callboard::{
-    ids::{Epoch, NodeId, RoomId, SessionId, Seq, UserId, Version},
+    ids::{Epoch, NodeId, RoomId, Seq, SessionId, UserId, Version},
     lease::PartitionPolicy,
     mirror::Commit,
     room::record::{ChangeSet, Snapshot, TailEvent},
@@ -104,8 +104,10 @@ impl Truth {
 
     /// Whether a session must be closed in the end.
     pub fn sessions(&self) -> impl Iterator<Item = (SessionId, bool)> + '_ {
+        // What an owner began without the mirror and then lost was never durable.
         self.sessions
             .iter()
+            .filter(|(_, history)| history.room.is_some())
             .map(|(session_id, history)| (*session_id, history.is_excused))
     }
 
@@ -115,13 +117,21 @@ impl Truth {
         }
     }
 
-    /// A commit was answered `Ok`.
-    pub fn committed(&mut self, commit: &Commit) -> Check {
+    /// A commit was answered `Ok`; whether the mirror still has the room.
+    pub fn committed(&mut self, commit: &Commit, is_stored: bool) -> Check {
+        let checked = self.check_commit(commit);
+        if !is_stored {
+            self.stored.remove(&commit.room_id);
+            self.at_risk.remove(&commit.room_id);
+        }
+        checked
+    }
+
+    fn check_commit(&mut self, commit: &Commit) -> Check {
         let changes = &commit.changes;
         let before = self.stored.get(&commit.room_id).copied();
         if let Some(closing) = &changes.closing {
             let Some(session) = &closing.session else {
-                self.stored.remove(&commit.room_id);
                 return Ok(());
             };
             let is_repeat = self
@@ -140,11 +150,15 @@ impl Truth {
         self.settle_risk(commit, session, before);
         self.check_epoch(commit)?;
         self.write(commit.room_id, session, changes)?;
-        let closed = changes.closing.as_ref().and_then(|closing| closing.session.as_ref());
+        let closed = changes
+            .closing
+            .as_ref()
+            .and_then(|closing| closing.session.as_ref());
         if let Some(closed) = closed {
-            self.sessions.entry(closed.session_id).or_default().is_closed = true;
-            self.stored.remove(&commit.room_id);
-            self.at_risk.remove(&commit.room_id);
+            self.sessions
+                .entry(closed.session_id)
+                .or_default()
+                .is_closed = true;
         } else {
             self.stored.insert(
                 commit.room_id,
@@ -191,12 +205,7 @@ impl Truth {
         ))
     }
 
-    fn write(
-        &mut self,
-        room_id: RoomId,
-        session: Option<SessionId>,
-        changes: &ChangeSet,
-    ) -> Check {
+    fn write(&mut self, room_id: RoomId, session: Option<SessionId>, changes: &ChangeSet) -> Check {
         let Some(session_id) = session else {
             return Ok(());
         };
@@ -207,7 +216,9 @@ impl Truth {
             return Ok(());
         }
         if history.is_closed {
-            return Err(format!("one-session: {session_id} is written after its close"));
+            return Err(format!(
+                "one-session: {session_id} is written after its close"
+            ));
         }
         for event in &changes.tail {
             history.append(session_id, event)?;
@@ -223,7 +234,10 @@ impl Truth {
             }
         }
         if capacity.is_some_and(|capacity| history.people.len() > capacity) {
-            return Err(format!("capacity: {} people in {room_id}", history.people.len()));
+            return Err(format!(
+                "capacity: {} people in {room_id}",
+                history.people.len()
+            ));
         }
         Ok(())
     }
@@ -237,7 +251,9 @@ impl Truth {
         version: Version,
         snapshot: Option<&Snapshot>,
     ) -> Check {
-        let session = snapshot.and_then(|room| room.head.session).map(|head| head.session_id);
+        let session = snapshot
+            .and_then(|room| room.head.session)
+            .map(|head| head.session_id);
         let before = self.stored.get(&room_id).copied();
         let is_loss = match self.at_risk.remove(&room_id) {
             Some(risk) => {
@@ -267,9 +283,9 @@ impl Truth {
         match (snapshot, session) {
             (Some(room), Some(session_id)) => self.go_on(session_id, room.seq, &room.tail),
             _ => match before.and_then(|before| before.session) {
-                Some(lost) if !self.trusts_no_epochs => {
-                    Err(format!("durable-ack: {room_id} began anew while session {lost} was live"))
-                }
+                Some(lost) if !self.trusts_no_epochs => Err(format!(
+                    "durable-ack: {room_id} began anew while session {lost} was live"
+                )),
                 Some(_) | None => Ok(()),
             },
         }
@@ -293,14 +309,17 @@ impl Truth {
         for event in tail {
             let known = history.frames.get(&event.seq);
             if known.is_some_and(|known| *known != event.frame) {
-                return Err(format!("one-order: {session_id} goes on with another {}", event.seq));
+                return Err(format!(
+                    "one-order: {session_id} goes on with another {}",
+                    event.seq
+                ));
             }
         }
         Ok(())
     }
 
     /// The owner wrote its room again.
-    pub fn restored(&mut self, commit: &Commit, epoch: Epoch) -> Check {
+    pub fn restored(&mut self, commit: &Commit, epoch: Epoch, is_stored: bool) -> Check {
         let is_closed = commit
             .changes
             .closing
@@ -321,7 +340,7 @@ impl Truth {
             self.go_on(session.session_id, commit.changes.seq, &commit.changes.tail)?;
         }
         commit.epoch = epoch;
-        self.committed(&commit)
+        self.committed(&commit, is_stored)
     }
 
     /// A process told an event to the room's people.
@@ -340,7 +359,10 @@ impl Truth {
         }
         if !is_durable {
             return if is_stale && self.policy == PartitionPolicy::Stop {
-                Err(format!("one-owner: {} published {} beside the owner", owner.0, event.seq))
+                Err(format!(
+                    "one-owner: {} published {} beside the owner",
+                    owner.0, event.seq
+                ))
             } else {
                 Ok(())
             };
@@ -348,7 +370,10 @@ impl Truth {
         history.told = history.told.max(event.seq);
         match history.frames.get(&event.seq) {
             Some(known) if *known == event.frame => Ok(()),
-            Some(_) => Err(format!("one-order: another {} was told in {session_id}", event.seq)),
+            Some(_) => Err(format!(
+                "one-order: another {} was told in {session_id}",
+                event.seq
+            )),
             None => Err(format!(
                 "durable-ack: {} was told in {session_id} before the mirror had it",
                 event.seq
@@ -367,11 +392,15 @@ impl Truth {
         let Some(history) = self.sessions.get(&session_id) else {
             return Err(format!("durable-ack: nothing is known of {session_id}"));
         };
-        let is_at_risk = history.room.is_some_and(|room_id| self.at_risk.contains_key(&room_id));
+        let is_at_risk = history
+            .room
+            .is_some_and(|room_id| self.at_risk.contains_key(&room_id));
         if history.is_excused || is_at_risk || history.texts.contains_key(text) {
             Ok(())
         } else {
-            Err(format!("durable-ack: \"{text}\" was acknowledged and is not there"))
+            Err(format!(
+                "durable-ack: \"{text}\" was acknowledged and is not there"
+            ))
         }
     }
 }
@@ -382,7 +411,10 @@ impl History {
             return if *known == event.frame {
                 Ok(())
             } else {
-                Err(format!("one-order: {} of {session_id} is written anew", event.seq))
+                Err(format!(
+                    "one-order: {} of {session_id} is written anew",
+                    event.seq
+                ))
             };
         }
         if let Some(text) = chat_of(&event.frame) {

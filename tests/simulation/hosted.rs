@@ -116,7 +116,8 @@ impl Hosted {
     pub fn begin(&mut self, node: &mut Node) {
         if let Some(session) = self.owner.room().session() {
             let room_id = self.room_id();
-            node.notes.open(room_id, session.session_id, session.start_time);
+            node.notes
+                .open(room_id, session.session_id, session.start_time);
         }
         self.run(node, Input::Tick);
     }
@@ -126,7 +127,10 @@ impl Hosted {
     }
 
     pub fn session(&self) -> Option<SessionId> {
-        self.owner.room().session().map(|session| session.session_id)
+        self.owner
+            .room()
+            .session()
+            .map(|session| session.session_id)
     }
 
     pub fn is_closing(&self) -> bool {
@@ -406,14 +410,11 @@ impl Hosted {
     }
 
     /// What is told to the room is told to the checks.
-    fn witness(
-        &self,
-        node: &Node,
-        event: &callboard::room::record::TailEvent,
-        durable: bool,
-    ) {
+    fn witness(&self, node: &Node, event: &callboard::room::record::TailEvent, durable: bool) {
         let room = self.owner.room();
-        let Some(session) = self.session() else { return };
+        let Some(session) = self.session() else {
+            return;
+        };
         node.world.log(format_args!(
             "n{} tells {}{} {}",
             node.process,
@@ -521,8 +522,9 @@ impl Hosted {
     }
 
     fn end_if_done(&mut self, node: &mut Node) {
-        let is_due =
-            self.departing == Some(Departure::Settling) && self.owner.is_settled() && !self.is_finished;
+        let is_due = self.departing == Some(Departure::Settling)
+            && self.owner.is_settled()
+            && !self.is_finished;
         if is_due {
             self.departing = Some(Departure::HandingOver);
             self.hand_over(node);
@@ -538,7 +540,11 @@ impl Hosted {
             owner: Some(node.node_id),
             epoch: self.owner.room().epoch(),
         };
-        let (peers, mirror, own) = (Arc::clone(&node.peers), Arc::clone(&node.mirror), node.node_id);
+        let (peers, mirror, own) = (
+            Arc::clone(&node.peers),
+            Arc::clone(&node.mirror),
+            node.node_id,
+        );
         node.work.push(Box::pin(async move {
             let successor = peers.hand_over(room_id, former).await;
             if successor.is_none() {

@@ -76,7 +76,11 @@ fn promises_hold_on_every_seed() {
         virtual_ms / 3_600_000,
         started.elapsed().as_secs_f64()
     );
-    assert!(failures.is_empty(), "{} seeds failed: {failures:?}", failures.len());
+    assert!(
+        failures.is_empty(),
+        "{} seeds failed: {failures:?}",
+        failures.len()
+    );
 }
 
 #[test]

@@ -59,7 +59,12 @@ impl World {
     pub fn mirror_goes_back(&self, ms: u64) {
         let mut pasts = self.pasts.lock().unwrap();
         let now = self.now();
-        while pasts.0.len() > 1 && pasts.0.back().is_some_and(|(at, ..)| now.ms_since(*at) < ms) {
+        while pasts.0.len() > 1
+            && pasts
+                .0
+                .back()
+                .is_some_and(|(at, ..)| now.ms_since(*at) < ms)
+        {
             pasts.0.pop_back();
         }
         if let Some((at, past, known)) = pasts.0.pop_back() {
@@ -73,6 +78,11 @@ impl World {
                 Ok(())
             });
         }
+    }
+
+    pub async fn has_in_mirror(&self, room_id: RoomId) -> bool {
+        let stored = self.memory.ownership(room_id).await;
+        stored.is_ok_and(|stored| stored.is_some())
     }
 
     pub fn mirror_loses_all(&self) {
@@ -110,14 +120,19 @@ impl SimMirror {
     }
 
     fn delays(&self) -> (u64, u64, bool) {
-        let (delay_ms, lost) =
-            self.world.conditions(|conditions| (conditions.delay_ms, conditions.lost_permille));
+        let (delay_ms, lost) = self
+            .world
+            .conditions(|conditions| (conditions.delay_ms, conditions.lost_permille));
         self.world.random(|random| {
             let is_lost = random.permille(lost);
             if delay_ms == 0 {
                 (random.between(1, 3), random.between(0, 3), is_lost)
             } else {
-                (random.between(1, delay_ms), random.between(0, delay_ms / 2), is_lost)
+                (
+                    random.between(1, delay_ms),
+                    random.between(0, delay_ms / 2),
+                    is_lost,
+                )
             }
         })
     }
@@ -177,10 +192,15 @@ impl RoomMirror for SimMirror {
                             commit.epoch.0 % 100_000_000,
                             commit.changes.from,
                             commit.changes.to,
-                            if commit.changes.closing.is_some() { " closing" } else { "" },
+                            if commit.changes.closing.is_some() {
+                                " closing"
+                            } else {
+                                ""
+                            },
                         ));
                         if outcome == CommitOutcome::Ok {
-                            world.truth(|truth| truth.committed(commit));
+                            let is_stored = world.has_in_mirror(commit.room_id).await;
+                            world.truth(|truth| truth.committed(commit, is_stored));
                         }
                         outcomes.push(outcome);
                     }
@@ -190,7 +210,10 @@ impl RoomMirror for SimMirror {
             .await;
         match outcomes {
             Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
-            Err(fault) => commits.iter().map(|_| Err(MirrorFault(fault.0.clone()))).collect(),
+            Err(fault) => commits
+                .iter()
+                .map(|_| Err(MirrorFault(fault.0.clone())))
+                .collect(),
         }
     }
 
@@ -198,8 +221,17 @@ impl RoomMirror for SimMirror {
         let process = self.process;
         self.call("claim", move |world| {
             Box::pin(async move {
-                let outcome = world.memory.claim(claim).await.expect("the memory does not fail");
-                if let ClaimOutcome::Claimed { epoch, version, room } = &outcome {
+                let outcome = world
+                    .memory
+                    .claim(claim)
+                    .await
+                    .expect("the memory does not fail");
+                if let ClaimOutcome::Claimed {
+                    epoch,
+                    version,
+                    room,
+                } = &outcome
+                {
                     world.log(format_args!(
                         "n{process} claims {} epoch {} at {version}, seq {:?}",
                         short(claim.room_id),
@@ -207,7 +239,13 @@ impl RoomMirror for SimMirror {
                         room.as_ref().map(|room| room.seq.0),
                     ));
                     world.truth(|truth| {
-                        truth.claimed(claim.room_id, claim.claimant, *epoch, *version, room.as_deref())
+                        truth.claimed(
+                            claim.room_id,
+                            claim.claimant,
+                            *epoch,
+                            *version,
+                            room.as_deref(),
+                        )
                     });
                 }
                 outcome
@@ -224,7 +262,11 @@ impl RoomMirror for SimMirror {
         let (process, commit) = (self.process, commit.clone());
         self.call("restore", move |world| {
             Box::pin(async move {
-                let outcome = world.memory.restore(&commit, expected).await.expect("the memory does not fail");
+                let outcome = world
+                    .memory
+                    .restore(&commit, expected)
+                    .await
+                    .expect("the memory does not fail");
                 if let ClaimOutcome::Claimed { epoch, .. } = &outcome {
                     world.log(format_args!(
                         "n{process} restores {} epoch {} → {}, seq {}",
@@ -233,9 +275,13 @@ impl RoomMirror for SimMirror {
                         epoch.0 % 100_000_000,
                         commit.changes.seq,
                     ));
-                    world.truth(|truth| truth.restored(&commit, *epoch));
+                    let is_stored = world.has_in_mirror(commit.room_id).await;
+                    world.truth(|truth| truth.restored(&commit, *epoch, is_stored));
                 } else {
-                    world.log(format_args!("n{process} restores {} in vain", short(commit.room_id)));
+                    world.log(format_args!(
+                        "n{process} restores {} in vain",
+                        short(commit.room_id)
+                    ));
                 }
                 outcome
             })
@@ -252,8 +298,15 @@ impl RoomMirror for SimMirror {
         let process = self.process;
         self.call("release", move |world| {
             Box::pin(async move {
-                let outcome = world.memory.release(room_id, owner, epoch).await.expect("the memory does not fail");
-                world.log(format_args!("n{process} releases {}: {outcome:?}", short(room_id)));
+                let outcome = world
+                    .memory
+                    .release(room_id, owner, epoch)
+                    .await
+                    .expect("the memory does not fail");
+                world.log(format_args!(
+                    "n{process} releases {}: {outcome:?}",
+                    short(room_id)
+                ));
                 outcome
             })
         })

@@ -355,13 +355,18 @@ impl Node {
         if has_ended && self.judge_at.is_some_and(|at| at <= now) {
             self.judge_at = None;
             let peers = Arc::clone(&self.peers);
-            self.work
-                .push(Box::pin(async move { Done::Judged(peers.ask_for_mirror().await) }));
+            self.work.push(Box::pin(async move {
+                Done::Judged(peers.ask_for_mirror().await)
+            }));
         }
     }
 
     fn search_orphans(&mut self) {
-        let (mirror, peers, own) = (Arc::clone(&self.mirror), Arc::clone(&self.peers), self.node_id);
+        let (mirror, peers, own) = (
+            Arc::clone(&self.mirror),
+            Arc::clone(&self.peers),
+            self.node_id,
+        );
         let inbox = self
             .world
             .processes(|processes| processes[self.process].inbox.clone());

@@ -45,7 +45,8 @@ impl Notes {
     }
 
     pub fn open(&mut self, room_id: RoomId, session_id: SessionId, start: Timestamp) {
-        self.waiting.push_back(Note::Open(room_id, session_id, start));
+        self.waiting
+            .push_back(Note::Open(room_id, session_id, start));
         self.hurry();
     }
 

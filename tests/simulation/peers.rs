@@ -174,7 +174,8 @@ impl SimPeers {
             return None;
         }
         let latency = self.world.random(|random| random.between(1, 20));
-        self.world.after(latency, Event::ToNode { process, message });
+        self.world
+            .after(latency, Event::ToNode { process, message });
         let answer = answer.await.ok()?;
         if self.is_parted(process) {
             sleep(TAKE_PATIENCE).await;

@@ -170,7 +170,8 @@ impl Person {
 
     /// Nothing was heard for too long.
     fn give_up(&mut self) {
-        self.world.log(format_args!("p{} hears nothing", self.index));
+        self.world
+            .log(format_args!("p{} hears nothing", self.index));
         self.machine = None;
         self.leave_quietly();
         self.stage = Stage::Away;
@@ -194,7 +195,9 @@ impl Person {
             .take()
             .unwrap_or_else(|| self.world.random(|random| random.below(MACHINES)));
         let process = self.world.processes(|processes| {
-            let last = processes.iter().rposition(|process| process.machine == machine);
+            let last = processes
+                .iter()
+                .rposition(|process| process.machine == machine);
             last.filter(|index| !processes[*index].is_draining || processes[*index].is_alive)
         });
         let connection = process.and_then(|process| self.world.connect(self.index, process));
@@ -288,7 +291,12 @@ impl Person {
                 },
                 None,
             ),
-            75..77 => self.ask(Command::LockRoom { is_locked: flag && choice == 75 }, None),
+            75..77 => self.ask(
+                Command::LockRoom {
+                    is_locked: flag && choice == 75,
+                },
+                None,
+            ),
             77 => self.ask(
                 Command::SetRole {
                     user_id: other,
@@ -358,7 +366,10 @@ impl Person {
         let value: Value = serde_json::from_str(frame).expect("a frame is JSON");
         let kind = text(&value, "type").to_owned();
         let is_event = value["seq"].is_u64()
-            && !matches!(kind.as_str(), "Ack" | "KeepAlive" | "RoomJoined" | "RoomResumed");
+            && !matches!(
+                kind.as_str(),
+                "Ack" | "KeepAlive" | "RoomJoined" | "RoomResumed"
+            );
         if is_event && !is_durable && self.view.is_durable {
             self.world.violate(format!(
                 "durable-ack: p{} was told {frame} before it knew that it is not durable",
@@ -388,7 +399,11 @@ impl Person {
     }
 
     fn joined(&mut self) {
-        let is_same_stay = self.view.frames.last().is_some_and(|frame| frame["isSnapshotAfterGap"] == true);
+        let is_same_stay = self
+            .view
+            .frames
+            .last()
+            .is_some_and(|frame| frame["isSnapshotAfterGap"] == true);
         self.view.frames.clear();
         self.stage = Stage::Inside;
         self.has_stay = true;
@@ -415,7 +430,9 @@ impl Person {
     }
 
     fn error(&mut self, error: &Value) {
-        let Some(id) = error["id"].as_u64() else { return };
+        let Some(id) = error["id"].as_u64() else {
+            return;
+        };
         let is_open = matches!(text(error, "code"), "timeout" | "unavailable" | "internal");
         if is_open {
             self.must_repeat |= id != self.join_id;
@@ -425,8 +442,10 @@ impl Person {
     }
 
     fn goodbye(&mut self, reason: GoodbyeReason, machine: Option<usize>) {
-        self.world
-            .log(format_args!("p{} goodbye {reason:?} to {machine:?}", self.index));
+        self.world.log(format_args!(
+            "p{} goodbye {reason:?} to {machine:?}",
+            self.index
+        ));
         self.connection = None;
         self.machine = machine;
         match reason.action() {
@@ -436,10 +455,8 @@ impl Person {
             }
             Action::Rejoin => {
                 self.forget_stay();
-                self.stage = Stage::Away;
-                if self.mood == Mood::Leaving {
-                    self.stage = Stage::Out;
-                }
+                let has_time = self.mood == Mood::Lively;
+                self.stage = if has_time { Stage::Away } else { Stage::Out };
                 self.wake_between(700, 2_500);
             }
             Action::Stop if reason == GoodbyeReason::Banned => self.stage = Stage::Banned,

@@ -162,7 +162,8 @@ impl Run {
             Fault::Slow {
                 delay_ms,
                 lost_permille,
-            } => world.conditions(|now| (now.delay_ms, now.lost_permille) = (delay_ms, lost_permille)),
+            } => world
+                .conditions(|now| (now.delay_ms, now.lost_permille) = (delay_ms, lost_permille)),
             Fault::Fast => world.conditions(|now| (now.delay_ms, now.lost_permille) = (0, 0)),
             Fault::LoseAll => world.mirror_loses_all(),
             Fault::LoseRoom { room } => world.mirror_loses(world.plan.rooms[room].room_id),
@@ -294,7 +295,10 @@ impl Run {
             };
             if stored.seq != room.snapshot.seq
                 || stored.head != room.snapshot.head
-                || stored.participants.keys().ne(room.snapshot.participants.keys())
+                || stored
+                    .participants
+                    .keys()
+                    .ne(room.snapshot.participants.keys())
                 || stored.tail != room.snapshot.tail
             {
                 return Some(format!("{id}: the mirror has another state than the owner"));
@@ -337,8 +341,13 @@ impl Run {
                     return Some(format!("p{index} sees {user_id} differently: {seen:?}"));
                 }
             }
-            if !person.view.is_durable || person.view.room["isLocked"] != room.snapshot.head.is_locked {
-                return Some(format!("p{index} sees another room: {}", brief(&person.view.room)));
+            if !person.view.is_durable
+                || person.view.room["isLocked"] != room.snapshot.head.is_locked
+            {
+                return Some(format!(
+                    "p{index} sees another room: {}",
+                    brief(&person.view.room)
+                ));
             }
         }
         // no-ghosts, in the end: whoever is in a room holds it.
@@ -362,16 +371,23 @@ impl Run {
             return Some(format!("{} is still hosted", room.room_id));
         }
         for room in &self.world.plan.rooms {
-            if self.world.memory.ownership(room.room_id).await.is_ok_and(|owner| owner.is_some()) {
+            if self.world.has_in_mirror(room.room_id).await {
                 return Some(format!("{} is still in the mirror", room.room_id));
             }
         }
-        if self.world.memory.outbox(1).await.is_ok_and(|left| !left.is_empty()) {
+        if self
+            .world
+            .memory
+            .outbox(1)
+            .await
+            .is_ok_and(|left| !left.is_empty())
+        {
             return Some("sessions wait to be recorded".to_owned());
         }
         let open = self.world.sql(|sql| {
             let mut rows = sql.sessions.iter();
-            rows.find(|(_, row)| row.end.is_none()).map(|(session, _)| *session)
+            rows.find(|(_, row)| row.end.is_none())
+                .map(|(session, _)| *session)
         });
         open.map(|session| format!("session {session} is open in SQL"))
     }
@@ -397,7 +413,9 @@ impl Run {
             }
             let mut rows: Vec<_> = world.sql(|sql| {
                 let rows = sql.sessions.values();
-                rows.filter(|row| row.room_id == room.room_id).cloned().collect()
+                rows.filter(|row| row.room_id == room.room_id)
+                    .cloned()
+                    .collect()
             });
             rows.sort_by_key(|row| row.start);
             for pair in rows.windows(2) {

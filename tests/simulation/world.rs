@@ -468,7 +468,7 @@ impl World {
         let at = self.arrival_up(connection_id);
         let seat = self
             .wire(connection_id, |wire| {
-                std::mem::take(&mut wire.person_open)
+                (std::mem::take(&mut wire.person_open) && !wire.is_cut)
                     .then_some(wire.seat)
                     .flatten()
             })
@@ -483,7 +483,7 @@ impl World {
         let at = self.arrival_down(connection_id);
         let seat = self
             .wire(connection_id, |wire| {
-                std::mem::take(&mut wire.node_open)
+                (std::mem::take(&mut wire.node_open) && !wire.is_cut)
                     .then_some(wire.seat)
                     .flatten()
             })
