@@ -14,10 +14,12 @@ use uuid::Uuid;
 use self::rooms::Rooms;
 use super::{
     Claim, ClaimOutcome, Commit, CommitOutcome, MirrorFault, NodeRecord, Ownership, RoomMirror,
+    rules,
 };
 use crate::{
+    clock::Clock,
     ids::{Epoch, NodeId, RoomId, SessionId},
-    room::record::ClosedSession,
+    room::record::{ClosedSession, Snapshot},
 };
 
 /// How often each call was made, failed ones included.
@@ -40,6 +42,8 @@ pub struct Calls {
 /// A mirror that ends with the process.
 pub struct MemoryMirror {
     inner: Mutex<Inner>,
+    /// Gives new epochs their time; none: the machine does.
+    clock: Option<Clock>,
     /// Calls wait while this is true.
     is_paused: watch::Sender<bool>,
 }
@@ -55,6 +59,20 @@ struct Inner {
     /// Answers to lose: the next commits are applied and answered with a fault.
     lost_answers: usize,
     delay: Duration,
+}
+
+/// What a mirror held at some time; its generation is not part of it.
+pub struct Past {
+    rooms: Rooms,
+    nodes: Vec<NodeRecord>,
+}
+
+impl Past {
+    /// What it held of a room.
+    #[must_use]
+    pub fn room(&self, room_id: RoomId) -> Option<&Snapshot> {
+        self.rooms.snapshot(room_id)
+    }
 }
 
 impl Default for MemoryMirror {
@@ -78,7 +96,17 @@ impl MemoryMirror {
                 lost_answers: 0,
                 delay: Duration::ZERO,
             }),
+            clock: None,
             is_paused: watch::Sender::new(false),
+        }
+    }
+
+    /// An empty mirror whose epochs follow this clock, for tests in which time must not come from outside.
+    #[must_use]
+    pub fn with_clock(clock: Clock) -> Self {
+        Self {
+            clock: Some(clock),
+            ..Self::new()
         }
     }
 
@@ -130,6 +158,23 @@ impl MemoryMirror {
         inner.generation = None;
     }
 
+    /// What the mirror holds now, to go back to.
+    #[must_use]
+    pub fn past(&self) -> Past {
+        let inner = self.inner();
+        Past {
+            rooms: inner.rooms.clone(),
+            nodes: inner.nodes.clone(),
+        }
+    }
+
+    /// The mirror forgets what it was told since, as when a replica that was behind becomes the primary: the generation stays.
+    pub fn go_back(&self, past: Past) {
+        let mut inner = self.inner();
+        inner.rooms = past.rooms;
+        inner.nodes = past.nodes;
+    }
+
     /// As if a newer release had written the room.
     pub fn raise_format(&self, room_id: RoomId) {
         self.inner().rooms.raise_format(room_id);
@@ -147,6 +192,14 @@ impl MemoryMirror {
     #[must_use]
     pub fn calls(&self) -> Calls {
         self.inner().calls
+    }
+
+    fn now_us(&self) -> u64 {
+        self.clock.map_or_else(rules::now_us, |clock| {
+            u64::try_from(clock.now().0)
+                .unwrap_or_default()
+                .saturating_mul(1_000)
+        })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -205,7 +258,7 @@ impl RoomMirror for MemoryMirror {
 
     async fn claim(&self, claim: Claim) -> Result<ClaimOutcome, MirrorFault> {
         self.enter(|calls| calls.claims += 1).await?;
-        Ok(self.inner().rooms.claim(&claim))
+        Ok(self.inner().rooms.claim(&claim, self.now_us()))
     }
 
     async fn restore(
@@ -214,7 +267,8 @@ impl RoomMirror for MemoryMirror {
         expected: Option<Ownership>,
     ) -> Result<ClaimOutcome, MirrorFault> {
         self.enter(|calls| calls.restores += 1).await?;
-        Ok(self.inner().rooms.restore(commit, expected))
+        let now_us = self.now_us();
+        Ok(self.inner().rooms.restore(commit, expected, now_us))
     }
 
     async fn release(

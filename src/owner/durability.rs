@@ -5,7 +5,7 @@ use crate::{
     ids::{Epoch, Timestamp, Version},
     lease::Standing,
     mirror::{Commit, CommitOutcome},
-    room::{input::Input, record::ChangeSet},
+    room::{effect::Effect, input::Input, record::ChangeSet},
 };
 
 /// Longest time that one look at the clock may add to the age of a commit: a process that was frozen reads what the
@@ -111,21 +111,27 @@ impl Owner {
         }
     }
 
-    /// Goes on without the mirror, if the lease allows it: before its end, or when no node has the mirror. People learn that
-    /// before they are told anything that the mirror has not.
+    /// Goes on without the mirror, if the lease allows it: before its end, or when no node has the mirror.
     fn degrade(&mut self, now: Timestamp) {
         if !self.is_degraded && self.may_publish() {
             self.is_degraded = true;
-            for notice in self.room.apply(now, Input::Durability { durable: false }) {
-                self.queue.push_first(notice);
-            }
+            self.announce_durability(now, false);
         }
     }
 
-    fn restore_durability(&mut self, now: Timestamp) {
-        self.is_degraded = false;
-        let applied = self.apply(now, Input::Durability { durable: true });
-        debug_assert!(applied.relays.is_empty(), "durability is no relay");
+    fn announce_durability(&mut self, now: Timestamp, durable: bool) {
+        let notices = self.room.apply(now, Input::Durability { durable });
+        let audience = notices.iter().filter_map(|effect| match effect {
+            Effect::Send { to, .. } => Some(*to),
+            Effect::Broadcast { .. }
+            | Effect::Relay { .. }
+            | Effect::Disconnect { .. }
+            | Effect::Reply { .. }
+            | Effect::OpenSession { .. }
+            | Effect::StoreBan { .. }
+            | Effect::Closed { .. } => None,
+        });
+        self.queue.announce(durable, audience);
     }
 
     /// The recovery that is due: the shell carries it out and answers by [`Owner::recovered`].
@@ -216,7 +222,8 @@ impl Owner {
             return;
         }
         if flight.is_full {
-            self.restore_durability(now);
+            self.is_degraded = false;
+            self.announce_durability(now, true);
         } else {
             // The mirror is back; whatever it missed, one full snapshot puts it right.
             self.room.mirror_everything();

@@ -1,6 +1,6 @@
 //! One FIFO per room for everything that answers or tells: an item leaves when every change before it is committed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use bytestring::ByteString;
 
@@ -85,12 +85,8 @@ impl Queue {
                 relays.push((to, frame));
             }
             effect => {
-                if let Effect::Send {
-                    to,
-                    notice: Notice::RoomJoined(_) | Notice::RoomResumed(_),
-                } = &effect
-                {
-                    self.joining.entry(*to).or_default();
+                if let Some(to) = answers_join_of(&effect) {
+                    self.joining.entry(to).or_default();
                 }
                 self.bytes += bytes;
                 self.items.push_back(Item {
@@ -103,38 +99,50 @@ impl Queue {
         None
     }
 
-    /// Queues what must be known before anything else is told: right behind the join of a connection that is still queued,
-    /// before everything for the others.
-    pub fn push_first(&mut self, effect: Effect) {
-        let Effect::Send { to, .. } = &effect else {
-            return;
+    /// Tells everybody before anything else that waits whether it is durable: events do not say so themselves. What was to be
+    /// told of it before is no longer true. `audience`: who is connected; who is not any more is told what waits, too.
+    pub fn announce(&mut self, durable: bool, audience: impl IntoIterator<Item = ConnectionId>) {
+        let is_announcement = |item: &Item| {
+            matches!(
+                item.effect,
+                Effect::Send {
+                    notice: Notice::DurabilityChanged { .. },
+                    ..
+                }
+            )
         };
-        let is_join = |item: &Item| match &item.effect {
-            Effect::Send {
-                to: joiner,
-                notice: Notice::RoomJoined(_) | Notice::RoomResumed(_),
-            } => joiner == to,
-            Effect::Send { .. }
-            | Effect::Broadcast { .. }
-            | Effect::Relay { .. }
-            | Effect::Disconnect { .. }
-            | Effect::Reply { .. }
-            | Effect::OpenSession { .. }
-            | Effect::StoreBan { .. }
-            | Effect::Closed { .. } => false,
-        };
-        let place = if self.joining.contains_key(to) {
-            self.items.iter().position(is_join).map_or(0, |at| at + 1)
-        } else {
-            0
-        };
-        let item = Item {
-            needs: Version(0),
-            bytes: ITEM_BYTES,
-            effect,
-        };
-        self.bytes += ITEM_BYTES;
-        self.items.insert(place, item);
+        self.items.retain(|item| !is_announcement(item));
+        let mut receivers: BTreeSet<ConnectionId> = audience.into_iter().collect();
+        for item in &self.items {
+            if let Effect::Broadcast { to, .. } = &item.effect {
+                receivers.extend(to.iter());
+            }
+        }
+        for to in receivers {
+            let effect = Effect::Send {
+                to,
+                notice: Notice::DurabilityChanged { durable },
+            };
+            // Behind the answer to their own join, if that waits.
+            let mut answers = self.items.iter().map(|item| answers_join_of(&item.effect));
+            let at = match self.joining.contains_key(&to) {
+                true => answers.position(|joiner| joiner == Some(to)),
+                false => None,
+            };
+            let item = Item {
+                needs: Version::default(),
+                bytes: ITEM_BYTES,
+                effect,
+            };
+            self.items.insert(at.map_or(0, |at| at + 1), item);
+        }
+        self.bytes = self.items.iter().map(|item| item.bytes).sum::<usize>() + self.held_bytes();
+    }
+
+    /// Weight of the relays that wait for a join.
+    fn held_bytes(&self) -> usize {
+        let relays = self.joining.values().flatten();
+        relays.map(|(_, frame)| ITEM_BYTES + frame.len()).sum()
     }
 
     /// The next effect whose changes are committed. `is_degraded`: nothing waits but what is irreversible.
@@ -191,6 +199,24 @@ impl Queue {
                 | Effect::Closed { .. } => None,
             })
             .collect()
+    }
+}
+
+/// Whose join an effect answers.
+fn answers_join_of(effect: &Effect) -> Option<ConnectionId> {
+    match effect {
+        Effect::Send {
+            to,
+            notice: Notice::RoomJoined(_) | Notice::RoomResumed(_),
+        } => Some(*to),
+        Effect::Send { .. }
+        | Effect::Broadcast { .. }
+        | Effect::Relay { .. }
+        | Effect::Disconnect { .. }
+        | Effect::Reply { .. }
+        | Effect::OpenSession { .. }
+        | Effect::StoreBan { .. }
+        | Effect::Closed { .. } => None,
     }
 }
 
@@ -288,53 +314,6 @@ mod tests {
         );
         assert_eq!(popped_id(queue.pop(Version(2), false)), Some(2));
         assert_eq!(popped_id(queue.pop(Version(2), false)), Some(3));
-        assert_eq!(queue.bytes, 0);
-    }
-
-    #[test]
-    fn what_must_be_known_first_comes_before_all_but_an_own_join() {
-        use crate::room::effect::Resumed;
-        let notice = |number| Effect::Send {
-            to: connection(number),
-            notice: Notice::DurabilityChanged { durable: false },
-        };
-        let resumed = Effect::Send {
-            to: connection(2),
-            notice: Notice::RoomResumed(Box::new(Resumed {
-                id: 1,
-                seq: Seq(1),
-                session_id: crate::ids::SessionId(Uuid::nil()),
-                connection_id: connection(2),
-                resume_token: String::new(),
-                missed: Vec::new(),
-                relays_lost: false,
-            })),
-        };
-        let mut queue = Queue::new(LIMITS);
-        queue.push(ack(1), Version(1));
-        queue.push(resumed, Version(1));
-        queue.push(ack(2), Version(1));
-        queue.push_first(notice(1));
-        queue.push_first(notice(2));
-        let told: Vec<String> = std::iter::from_fn(|| queue.pop(Version(0), true))
-            .map(|effect| match effect {
-                Effect::Send { to, notice } => {
-                    let text = notice.encode(false);
-                    format!("{} {}", to.0.as_u128(), &text[9..15])
-                }
-                effect => panic!("{effect:?}"),
-            })
-            .collect();
-        assert_eq!(
-            told,
-            [
-                "1 Durabi",
-                "1 Ack\",\"",
-                "2 RoomRe",
-                "2 Durabi",
-                "1 Ack\",\""
-            ]
-        );
         assert_eq!(queue.bytes, 0);
     }
 

@@ -224,7 +224,7 @@ impl Notice {
                 durable: Some(durable),
                 body: joined.as_ref(),
             }),
-            Self::RoomResumed(resumed) => return resumed.encode(),
+            Self::RoomResumed(resumed) => return resumed.encode(durable),
             Self::LobbyWaiting { id } => format!(r#"{{"type":"LobbyWaiting","id":{id}}}"#),
             Self::LobbyDenied { id } => format!(r#"{{"type":"LobbyDenied","id":{id}}}"#),
             Self::Ack { id, seq } => {
@@ -263,7 +263,7 @@ impl Notice {
 
 impl Resumed {
     /// Missed events are spliced in as they were sent: the same JSON for everybody.
-    fn encode(&self) -> ByteString {
+    fn encode(&self, durable: bool) -> ByteString {
         let missed = self
             .missed
             .iter()
@@ -271,7 +271,7 @@ impl Resumed {
             .collect::<Vec<&str>>()
             .join(",");
         format!(
-            r#"{{"type":"RoomResumed","id":{},"seq":{},"sessionId":"{}","connectionId":"{}","resumeToken":{},"missed":[{missed}],"relaysLost":{}}}"#,
+            r#"{{"type":"RoomResumed","id":{},"seq":{},"sessionId":"{}","connectionId":"{}","resumeToken":{},"missed":[{missed}],"relaysLost":{},"durable":{durable}}}"#,
             self.id,
             self.seq,
             self.session_id,

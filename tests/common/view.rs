@@ -33,7 +33,7 @@ pub struct View {
     pub waiting: Vec<Value>,
     /// Last event seen.
     pub seq: u64,
-    /// As last told by `RoomJoined` or `DurabilityChanged`.
+    /// As last told by `RoomJoined`, `RoomResumed` or `DurabilityChanged`.
     pub is_durable: bool,
     /// Every event of this session by `seq`.
     pub events: BTreeMap<u64, Value>,
@@ -114,6 +114,7 @@ impl View {
 
     fn resumed(&mut self, frame: &Value) {
         self.identify(frame);
+        self.is_durable = frame["durable"] == true;
         for missed in list(frame, "missed") {
             self.event(&missed);
         }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What the mirror holds.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Rooms {
     rooms: HashMap<RoomId, StoredRoom>,
     outbox: BTreeMap<(RoomId, SessionId), ClosedSession>,
@@ -21,6 +21,7 @@ pub(super) struct Rooms {
     is_fence_broken: bool,
 }
 
+#[derive(Clone)]
 struct StoredRoom {
     ownership: Ownership,
     version: Version,
@@ -86,8 +87,9 @@ impl Rooms {
         }
     }
 
-    pub(super) fn claim(&mut self, claim: &Claim) -> ClaimOutcome {
-        match self.try_claim(claim) {
+    /// `now_us`: what new epochs are never lower than.
+    pub(super) fn claim(&mut self, claim: &Claim, now_us: u64) -> ClaimOutcome {
+        match self.try_claim(claim, now_us) {
             Ok(epoch) => {
                 let room = &self.rooms[&claim.room_id];
                 ClaimOutcome::Claimed {
@@ -100,12 +102,18 @@ impl Rooms {
         }
     }
 
-    pub(super) fn restore(&mut self, commit: &Commit, expected: Option<Ownership>) -> ClaimOutcome {
+    pub(super) fn restore(
+        &mut self,
+        commit: &Commit,
+        expected: Option<Ownership>,
+        now_us: u64,
+    ) -> ClaimOutcome {
         let claimed = if self.is_in_outbox(commit) {
             Ok(commit.epoch)
         } else {
             let claim = rules::claim_of_restore(commit, expected);
-            self.try_claim(&claim).inspect(|_| self.write(commit))
+            self.try_claim(&claim, now_us)
+                .inspect(|_| self.write(commit))
         };
         match claimed {
             Ok(epoch) => ClaimOutcome::Claimed {
@@ -115,6 +123,10 @@ impl Rooms {
             },
             Err(refusal) => refusal,
         }
+    }
+
+    pub(super) fn snapshot(&self, room_id: RoomId) -> Option<&Snapshot> {
+        self.rooms.get(&room_id)?.snapshot.as_deref()
     }
 
     pub(super) fn ownership(&self, room_id: RoomId) -> Option<Ownership> {
@@ -166,7 +178,7 @@ impl Rooms {
     }
 
     /// Compare-and-set on the ownership: the new epoch, or why not.
-    fn try_claim(&mut self, claim: &Claim) -> Result<Epoch, ClaimOutcome> {
+    fn try_claim(&mut self, claim: &Claim, now_us: u64) -> Result<Epoch, ClaimOutcome> {
         let stored = self.ownership(claim.room_id);
         if stored != claim.expected && !self.is_fence_broken {
             return Err(ClaimOutcome::Lost(stored));
@@ -175,11 +187,7 @@ impl Rooms {
         if room.as_ref().is_some_and(|room| room.format > FORMAT) {
             return Err(ClaimOutcome::TooNew);
         }
-        let epoch = rules::next_epoch(
-            stored.map(|stored| stored.epoch),
-            claim.last_seen,
-            rules::now_us(),
-        );
+        let epoch = rules::next_epoch(stored.map(|stored| stored.epoch), claim.last_seen, now_us);
         let ownership = Ownership {
             owner: Some(claim.claimant),
             epoch,
