@@ -4,6 +4,7 @@
 mod bases;
 mod ports;
 mod restore;
+mod tenure;
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -15,11 +16,13 @@ use thiserror::Error;
 use tracing::warn;
 
 use self::bases::Bases;
-pub use self::ports::{Alone, Former, Ledger, Peers};
+pub use self::{
+    ports::{Alone, Former, Ledger, Peers},
+    tenure::Tenure,
+};
 use crate::{
     clock::Clock,
     ids::{Epoch, NodeId, RoomId, TenantId, Version},
-    lease::{Lease, LeaseCell},
     mirror::{Claim, ClaimOutcome, MirrorFault, Ownership, RoomMirror},
     recorder::LOST_AFTER,
     room::{Room, RoomBasis, rules::Rules},
@@ -67,47 +70,6 @@ pub struct Started {
     pub term: u64,
     /// Continued from the mirror.
     pub is_restored: bool,
-}
-
-/// The node's right to its rooms, shared by its heartbeat and its rooms.
-#[derive(Clone)]
-pub enum Tenure {
-    /// The mirror is this process's alone: nobody else can own anything.
-    Sole(Arc<LeaseCell>),
-    /// Of a shared mirror.
-    Leased(Arc<LeaseCell>, Arc<Mutex<Lease>>),
-}
-
-impl Tenure {
-    /// Without a lease.
-    #[must_use]
-    pub fn sole() -> Self {
-        Self::Sole(Arc::new(LeaseCell::alone()))
-    }
-
-    /// Kept by heartbeats.
-    #[must_use]
-    pub fn leased(lease: Lease) -> Self {
-        Self::Leased(lease.cell(), Arc::new(Mutex::new(lease)))
-    }
-
-    /// What rooms read.
-    #[must_use]
-    pub fn cell(&self) -> &LeaseCell {
-        match self {
-            Self::Sole(cell) | Self::Leased(cell, _) => cell,
-        }
-    }
-
-    /// The lease, if there is one; never held across an await.
-    #[must_use]
-    pub fn lease(&self) -> Option<MutexGuard<'_, Lease>> {
-        match self {
-            Self::Sole(_) => None,
-            // Each change of a lease is complete in itself.
-            Self::Leased(_, lease) => Some(lease.lock().unwrap_or_else(PoisonError::into_inner)),
-        }
-    }
 }
 
 /// What claiming needs of the node.

@@ -6,15 +6,16 @@ use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler, Message, Respo
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
+pub use super::asker::Right;
 use super::{
     Node,
+    asker::{Asker, others},
     failures::{Budget, Failures},
     room::{Depart, Forgotten, HandOver, RoomActor, Survivors},
 };
 use crate::{
     claims::{StartError, Started},
     ids::{Epoch, RoomId, TenantId},
-    mirror::Ownership,
 };
 
 /// Rooms that are starting at the same time; more have to ask again.
@@ -33,38 +34,6 @@ pub struct FindRoom {
     pub room_id: RoomId,
     /// Who asks.
     pub right: Right,
-}
-
-/// By what right a room is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Right {
-    /// Somebody of this tenant joins.
-    Join(TenantId),
-    /// Its owner is gone.
-    Takeover,
-    /// Its owner hands it over.
-    Handover(Ownership),
-}
-
-impl Right {
-    /// Whose the room must be; none: whoever's it is.
-    fn tenant_id(self) -> Option<TenantId> {
-        match self {
-            Self::Join(tenant_id) => Some(tenant_id),
-            Self::Takeover | Self::Handover(_) => None,
-        }
-    }
-
-    /// Whether a start by another right may succeed although one by this right has failed so.
-    fn explains(self, failure: StartError, other: Self) -> bool {
-        match failure {
-            StartError::ForeignTenant => other.tenant_id().is_some() && other != self,
-            StartError::RoomNotFound => self.tenant_id().is_none() && other.tenant_id().is_some(),
-            StartError::Elsewhere(_) | StartError::Unavailable => {
-                matches!(other, Self::Handover(_)) && other != self
-            }
-        }
-    }
 }
 
 /// A room's actor has ended.
@@ -100,32 +69,6 @@ struct StartEnded {
     right: Option<Right>,
     result: Result<Started, StartError>,
     inherited: Option<Survivors>,
-}
-
-/// Somebody who waits for a start.
-struct Asker {
-    right: Right,
-    answer: oneshot::Sender<Found>,
-}
-
-impl Asker {
-    /// A start that succeeded is none of a foreign asker's.
-    fn tell(self, found: &Result<(Addr<RoomActor>, TenantId), StartError>) {
-        let answer = match found {
-            Ok((_, owner))
-                if self
-                    .right
-                    .tenant_id()
-                    .is_some_and(|tenant| tenant != *owner) =>
-            {
-                Err(StartError::ForeignTenant)
-            }
-            Ok((address, _)) => Ok(address.clone()),
-            Err(failure) => Err(*failure),
-        };
-        // The asker may have given up.
-        let _ = self.answer.send(answer);
-    }
 }
 
 enum Slot {
@@ -366,18 +309,6 @@ impl Handler<StartEnded> for RoomSupervisor {
             asker.tell(&found);
         }
     }
-}
-
-/// The askers for whom a start has to be tried again by their own right.
-fn others(waiting: &mut Vec<Asker>, failure: StartError, starter: Option<Right>) -> Vec<Asker> {
-    let Some(starter) = starter else {
-        return Vec::new();
-    };
-    let (others, same) = std::mem::take(waiting)
-        .into_iter()
-        .partition(|asker| starter.explains(failure, asker.right));
-    *waiting = same;
-    others
 }
 
 impl Handler<RoomGone> for RoomSupervisor {
