@@ -272,9 +272,7 @@ impl Plan {
         };
         let mishap = Mishap {
             fault,
-            owner_of: random
-                .permille(500)
-                .then(|| random.below(self.rooms.len())),
+            owner_of: random.permille(500).then(|| random.below(self.rooms.len())),
             end: end.map(|end| (lasts, end)),
         };
         self.faults.push((at, mishap));
