@@ -19,7 +19,7 @@ pub use self::ports::{Alone, Former, Ledger, Peers};
 use crate::{
     clock::Clock,
     ids::{Epoch, NodeId, RoomId, TenantId, Version},
-    lease::{Lease, LeaseCell},
+    lease::{Lease, LeaseCell, LeaseView, Standing},
     mirror::{Claim, ClaimOutcome, MirrorFault, Ownership, RoomMirror},
     recorder::LOST_AFTER,
     room::{Room, RoomBasis, rules::Rules},
@@ -343,7 +343,11 @@ impl Claimant {
             claimant: self.node_id,
             last_seen: expected.map_or(Epoch(0), |expected| expected.epoch),
         };
-        let term = self.tenure.cell().view(self.clock.now()).term;
+        let LeaseView { standing, term } = self.tenure.cell().view(self.clock.now());
+        if standing == Standing::CutOff {
+            // It would be given up at once, and its owner would be a node that does not run it.
+            return Err(StartError::Unavailable);
+        }
         let (epoch, version, snapshot) =
             match self.mirror.claim(claim).await.map_err(unavailable)? {
                 ClaimOutcome::Claimed {
