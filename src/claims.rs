@@ -23,6 +23,7 @@ pub use self::{
 use crate::{
     clock::Clock,
     ids::{Epoch, NodeId, RoomId, TenantId, Version},
+    lease::{LeaseView, Standing},
     mirror::{Claim, ClaimOutcome, MirrorFault, Ownership, RoomMirror},
     recorder::LOST_AFTER,
     room::{Room, RoomBasis, rules::Rules},
@@ -268,9 +269,15 @@ impl Claimant {
         }
         match self.ledger.open_sessions(room_id).await {
             Ok(open) => self.are_over(room_id, open).await,
-            // The room has been live here before, and its last close is in the outbox at least.
-            Err(_) => Ok(true),
+            // The room has been live here before, and its last close is in the outbox at least: unless that was lost.
+            Err(_) => Ok(!self.has_lost_everything()),
         }
+    }
+
+    fn has_lost_everything(&self) -> bool {
+        self.tenure
+            .lease()
+            .is_some_and(|lease| lease.has_lost_everything())
     }
 
     /// Whether sessions that are open in SQL are over all the same: their close waits in the outbox, or they are lost.
@@ -305,7 +312,11 @@ impl Claimant {
             claimant: self.node_id,
             last_seen: expected.map_or(Epoch(0), |expected| expected.epoch),
         };
-        let term = self.tenure.cell().view(self.clock.now()).term;
+        let LeaseView { standing, term } = self.tenure.cell().view(self.clock.now());
+        if standing == Standing::CutOff {
+            // It would be given up at once, and its owner would be a node that does not run it.
+            return Err(StartError::Unavailable);
+        }
         let (epoch, version, snapshot) =
             match self.mirror.claim(claim).await.map_err(unavailable)? {
                 ClaimOutcome::Claimed {

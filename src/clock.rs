@@ -16,7 +16,7 @@ impl Clock {
     /// Takes the wall time.
     #[must_use]
     pub fn start() -> Self {
-        Self::showing(Utc::now().into())
+        Self::showing(wall_time())
     }
 
     /// A clock that shows `now`.
@@ -34,4 +34,11 @@ impl Clock {
         let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.started_at.plus_ms(elapsed_ms)
     }
+}
+
+/// Wall time as it is now, for what machines compare with each other: a clock that was set after the start of a process stays
+/// wrong in [`Clock`].
+#[must_use]
+pub fn wall_time() -> Timestamp {
+    Utc::now().into()
 }

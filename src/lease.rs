@@ -131,6 +131,7 @@ impl Lease {
 
     /// A heartbeat that was sent at `sent_at` has been answered by a mirror of this generation.
     pub fn renew(&mut self, sent_at: Timestamp, now: Timestamp, generation: &str) -> Renewal {
+        self.look(now);
         let is_first = self.generation.is_none();
         let is_new_generation = !is_first && self.generation.as_deref() != Some(generation);
         if is_new_generation {
@@ -146,9 +147,12 @@ impl Lease {
             // Others may have gone on with the rooms: each of them needs a proof.
             self.cell.next_term();
         }
-        self.is_doubtful = false;
+        // One that was under way while the node stood still says nothing about now.
+        if now.ms_since(sent_at) < self.deadlines.fresh_ms() {
+            self.is_doubtful = false;
+            self.mirror_since.get_or_insert(sent_at);
+        }
         self.renewed_at = self.renewed_at.max(sent_at);
-        self.mirror_since.get_or_insert(sent_at);
         self.cell
             .held_until(self.renewed_at.plus_ms(self.deadlines.own_deadline_ms));
         Renewal {
@@ -170,6 +174,7 @@ impl Lease {
 
     /// The others have answered: what the node does with its rooms until the next judgement. Answers what was decided.
     pub fn judged(&mut self, now: Timestamp, answers: &[MirrorAnswer]) -> Judgement {
+        self.look(now);
         let mut judgement = judge(answers, self.deadlines, self.partition);
         if judgement == Judgement::Outage && self.is_doubtful {
             // It stood still before the outage: somebody may have gone on in its place meanwhile.
@@ -201,6 +206,12 @@ impl Lease {
     pub fn is_generation_young(&self, now: Timestamp) -> bool {
         self.generation_since
             .is_some_and(|since| now.ms_since(since) < self.deadlines.expiry_ms)
+    }
+
+    /// Whether the mirror has ever lost everything in the life of this node.
+    #[must_use]
+    pub fn has_lost_everything(&self) -> bool {
+        self.generation_since.is_some()
     }
 
     /// The generation of the last answered heartbeat.

@@ -199,8 +199,7 @@ impl Owner {
     /// Whether the node may speak for the room now.
     fn may_publish(&self) -> bool {
         match self.lease.standing {
-            Standing::Held => self.is_proven(),
-            Standing::Outage => true,
+            Standing::Held | Standing::Outage => self.is_proven(),
             Standing::Unsure | Standing::CutOff => false,
         }
     }

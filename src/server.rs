@@ -16,6 +16,7 @@ use anyhow::{Context, bail};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::Notify,
+    task::JoinHandle,
 };
 use tracing::{info, warn};
 
@@ -143,7 +144,7 @@ async fn serve_until_told(
         parts.database_id.clone(),
     ))
     .await??;
-    start_tasks(&config, &parts, &node, &rooms, &health);
+    let heartbeat = start_tasks(&config, &parts, &node, &rooms, &health);
     state.open();
     info!(
         node = %node.node_id,
@@ -151,7 +152,14 @@ async fn serve_until_told(
         "listening on http://{}, advertised as {}", config.listen, config.advertise
     );
     wait_until_told(&told).await?;
-    stop(&config, &node, &rooms, &health, server, admin).await;
+    stop(&config, &node, &rooms, &health).await;
+    heartbeat.abort();
+    leave_registry(&node).await;
+    server.stop(true).await;
+    if let Some(admin) = admin {
+        admin.stop(true).await;
+    }
+    info!("stopped");
     Ok(())
 }
 
@@ -199,14 +207,14 @@ fn arbiters(configured: usize) -> Vec<Arbiter> {
     (0..count).map(|_| Arbiter::new()).collect()
 }
 
-/// Everything that runs beside the actors, on the I/O runtime.
+/// Everything that runs beside the actors, on the I/O runtime. Answers the heartbeat, which ends before the node leaves.
 fn start_tasks(
     config: &Config,
     parts: &Parts,
     node: &Arc<crate::actor::Node>,
     rooms: &Rooms,
     health: &Arc<Health>,
-) {
+) -> JoinHandle<()> {
     let io = &node.io;
     io.spawn(Arc::clone(&node.directory).tick(node.clock));
     io.spawn(node.recorder.clone().run(RecorderParts {
@@ -238,7 +246,7 @@ fn start_tasks(
         tenure: node.claimant.tenure.clone(),
         interval: config.cluster.heartbeat,
     };
-    io.spawn(heartbeat.run({
+    let heartbeat = io.spawn(heartbeat.run({
         let health = Arc::clone(health);
         Arc::new(move || health.load())
     }));
@@ -257,6 +265,7 @@ fn start_tasks(
     }
     io.spawn(Arc::clone(health).watch());
     io.spawn(adopt(Arc::clone(node), rooms.clone(), Arc::clone(health)));
+    heartbeat
 }
 
 /// Takes over what former processes left; the node is ready when that was tried once.
@@ -334,15 +343,8 @@ async fn wait_until_told(drain: &Notify) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Not ready → rooms commit, are handed over and say goodbye → SQL has what is finished → the registry forgets the node → listeners close.
-async fn stop(
-    config: &Config,
-    node: &crate::actor::Node,
-    rooms: &Rooms,
-    health: &Health,
-    server: ServerHandle,
-    admin: Option<ServerHandle>,
-) {
+/// Not ready → rooms commit, are handed over and say goodbye → SQL has what is finished. Listeners stay open meanwhile.
+async fn stop(config: &Config, node: &crate::actor::Node, rooms: &Rooms, health: &Health) {
     health.enter(Phase::Draining);
     let mirror = Arc::clone(&node.mirror);
     let hand_over = match &node.registry {
@@ -356,12 +358,6 @@ async fn stop(
     if !node.recorder.flush(RECORDER_PATIENCE).await {
         warn!("not all sessions are in SQL: the next process records them");
     }
-    leave_registry(node).await;
-    server.stop(true).await;
-    if let Some(admin) = admin {
-        admin.stop(true).await;
-    }
-    info!("stopped");
 }
 
 /// A node without rooms is forgotten; one that left some behind stays listed, so that they are found.

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler, Message, ResponseFuture};
 use tokio::sync::oneshot;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 pub use super::asker::Right;
 use super::{
@@ -169,6 +169,16 @@ impl RoomSupervisor {
         self.launch(context, room_id, None, Some(survivors), start);
     }
 
+    /// A room that this node owns and will not run any more is anybody's.
+    fn release(&self, room_id: RoomId, epoch: Epoch) {
+        let (mirror, owner) = (Arc::clone(&self.node.mirror), self.node.node_id);
+        self.node.io.spawn(async move {
+            if let Err(fault) = mirror.release(room_id, owner, epoch).await {
+                warn!(room = %room_id, %fault, "a room could not be released: it is taken over");
+            }
+        });
+    }
+
     /// A failed room has no successor: its connections have to come again.
     fn part_with(&self, room_id: RoomId, survivors: Survivors) {
         self.node.directory.end_restart(room_id);
@@ -260,9 +270,9 @@ impl Handler<StartEnded> for RoomSupervisor {
         let Some(Slot::Starting(mut waiting)) = self.slots.remove(&room_id) else {
             return;
         };
-        // A room that is claimed but not run is taken over by the next process.
         let result = message.result.and_then(|started| {
             if self.is_stopping {
+                self.release(room_id, started.room.epoch());
                 Err(StartError::Unavailable)
             } else {
                 Ok(started)
@@ -272,6 +282,9 @@ impl Handler<StartEnded> for RoomSupervisor {
             Ok(started) => {
                 let (epoch, tenant_id) = (started.room.epoch(), started.room.tenant_id());
                 info!(room = %room_id, %epoch, restored = started.is_restored, "room started");
+                if started.is_restored && message.right.is_some() {
+                    self.node.metrics.rooms_taken_over_total.inc();
+                }
                 if started.is_restored
                     && let Some(session) = started.room.session()
                 {
@@ -294,7 +307,16 @@ impl Handler<StartEnded> for RoomSupervisor {
                 Ok((address, tenant_id))
             }
             Err(failure) => {
-                warn!(room = %room_id, %failure, "room not started");
+                match failure {
+                    StartError::Elsewhere(node) => {
+                        debug!(room = %room_id, %node, "room is elsewhere")
+                    }
+                    StartError::RoomNotFound
+                    | StartError::ForeignTenant
+                    | StartError::Unavailable => {
+                        warn!(room = %room_id, %failure, "room not started");
+                    }
+                }
                 self.part_with(room_id, message.inherited.unwrap_or_default());
                 let to_retry = others(&mut waiting, failure, message.right);
                 if let Some(next) = to_retry.first() {
@@ -326,7 +348,10 @@ impl Handler<RoomGone> for RoomSupervisor {
         if message.is_clean {
             self.failures.forget(room_id);
             address.do_send(Forgotten);
-        } else if !self.is_stopping {
+        } else if self.is_stopping {
+            self.part_with(room_id, message.survivors);
+            self.release(room_id, message.epoch);
+        } else {
             error!(room = %room_id, epoch = %message.epoch, "room failed: restarting it from its mirror");
             self.restart(context, message);
         }

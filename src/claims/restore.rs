@@ -26,7 +26,7 @@ impl Claimant {
     async fn try_restore(&self, loss: &Loss, alive: &Weak<()>) -> Result<Recovery, MirrorFault> {
         let commit = &loss.commit;
         let expected = match loss.outcome {
-            CommitOutcome::Missing => match self.fate_of_missing(loss).await {
+            CommitOutcome::Missing => match self.fate_of_missing(loss).await? {
                 None => None,
                 Some(recovery) => return Ok(recovery),
             },
@@ -35,7 +35,9 @@ impl Claimant {
                 let is_ours = |stored: &Ownership| {
                     stored.owner == Some(self.node_id) || stored.epoch < commit.epoch
                 };
-                if stored.as_ref().is_some_and(|stored| !is_ours(stored)) {
+                // Another actor of this node may have claimed it meanwhile.
+                let is_dead = alive.strong_count() == 0;
+                if is_dead || stored.as_ref().is_some_and(|stored| !is_ours(stored)) {
                     return Ok(Recovery::Lost);
                 }
                 stored
@@ -57,17 +59,27 @@ impl Claimant {
     }
 
     /// A room that the mirror does not know may have been closed by another node; none: it was not.
-    async fn fate_of_missing(&self, loss: &Loss) -> Option<Recovery> {
-        let changes = &loss.commit.changes;
-        let session = changes.head.as_ref().and_then(|head| head.session)?;
-        match self.ledger.is_closed(session.session_id).await {
-            Ok(true) if changes.closing.is_some() => Some(Recovery::Closed),
-            Ok(true) => Some(Recovery::Lost),
+    async fn fate_of_missing(&self, loss: &Loss) -> Result<Option<Recovery>, MirrorFault> {
+        let (room_id, changes) = (loss.commit.room_id, &loss.commit.changes);
+        let Some(session) = changes.head.as_ref().and_then(|head| head.session) else {
+            return Ok(None);
+        };
+        let closed = Some(if changes.closing.is_some() {
+            Recovery::Closed
+        } else {
+            Recovery::Lost
+        });
+        // Its close may wait to be recorded.
+        if self.mirror.is_finished(room_id, session.session_id).await? {
+            return Ok(closed);
+        }
+        Ok(match self.ledger.is_closed(session.session_id).await {
+            Ok(true) => closed,
             Ok(false) => None,
             Err(fault) => {
-                warn!(room = %loss.commit.room_id, %fault, "cannot ask SQL whether the session is closed");
+                warn!(room = %room_id, %fault, "cannot ask SQL whether the session is closed");
                 Some(Recovery::Failed)
             }
-        }
+        })
     }
 }

@@ -15,7 +15,7 @@ use url::Url;
 
 use super::Neighbour;
 use crate::{
-    clock::Clock,
+    clock::wall_time,
     ids::{Epoch, NodeId, RoomId},
     lease::MirrorAnswer,
     metrics::ForwardOutcome,
@@ -114,7 +114,6 @@ struct Identity {
 pub struct NodeClient {
     node_id: NodeId,
     signing: SigningKey,
-    clock: Clock,
     http: Client,
     /// For WebSockets, which do not go through `http`.
     pub(super) tls: Arc<ClientConfig>,
@@ -125,7 +124,7 @@ impl NodeClient {
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn new(node_id: NodeId, signing: SigningKey, clock: Clock) -> anyhow::Result<Self> {
+    pub fn new(node_id: NodeId, signing: SigningKey) -> anyhow::Result<Self> {
         let tls = Arc::new(tls()?);
         let http = Client::builder()
             .tls_backend_preconfigured(ClientConfig::clone(&tls))
@@ -138,7 +137,6 @@ impl NodeClient {
         Ok(Self {
             node_id,
             signing,
-            clock,
             http,
             tls,
         })
@@ -193,7 +191,7 @@ impl NodeClient {
     pub async fn mirror_of(&self, neighbour: &Neighbour, patience: Duration) -> MirrorAnswer {
         let asked = async {
             let request = self
-                .request(Method::GET, neighbour, "/internal/mirror", Grant::Node)
+                .request(Method::GET, neighbour, "/internal/mirror", Grant::Mirror)
                 .timeout(patience);
             match answer(request).await.and_then(|body| decode(&body)) {
                 Ok(MirrorState {
@@ -218,7 +216,7 @@ impl NodeClient {
     /// See [`CallFault`].
     pub async fn drain(&self, neighbour: &Neighbour) -> Result<(), CallFault> {
         let request = self
-            .request(Method::POST, neighbour, "/internal/drain", Grant::Node)
+            .request(Method::POST, neighbour, "/internal/drain", Grant::Drain)
             .timeout(DRAIN_PATIENCE);
         answer(request).await.map(|_| ())
     }
@@ -261,13 +259,7 @@ impl NodeClient {
 
     /// What makes `audience` believe this node.
     pub(super) fn token(&self, audience: NodeId, grant: Grant) -> String {
-        node_token::mint(
-            grant,
-            self.node_id,
-            audience,
-            &self.signing,
-            self.clock.now(),
-        )
+        node_token::mint(grant, self.node_id, audience, &self.signing, wall_time())
     }
 }
 

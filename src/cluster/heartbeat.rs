@@ -49,13 +49,17 @@ impl Heartbeat {
         let mut interval = tokio::time::interval(self.interval);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut generation: Option<String> = None;
+        let mut was_missed = false;
         loop {
             interval.tick().await;
             let sent_at = self.fill_in(load());
             let written = self.mirror.heartbeat(&self.node).await;
             self.writer.observe(&written);
-            if self.keep(sent_at, &written) {
-                // Every room proves at once that it is still owned, instead of when something changes in it.
+            let had_ended = self.keep(sent_at, &written);
+            let is_back = was_missed && written.is_ok();
+            was_missed = written.is_err();
+            if had_ended || is_back {
+                // Every room asks at once whether it is still there and owned here, instead of when something changes in it.
                 self.rooms.verify_all();
             }
             if let Ok(current) = written

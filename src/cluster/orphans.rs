@@ -8,14 +8,17 @@ use tracing::info;
 use crate::{
     actor::Rooms,
     claims::{Peers, StartError},
-    ids::NodeId,
+    ids::{NodeId, RoomId},
     mirror::{MirrorFault, RoomMirror},
 };
 
 /// Rooms that are taken over at the same time.
-const AT_ONCE: usize = 32;
+const ROOMS_AT_ONCE: usize = 32;
+/// Nodes that are looked at at the same time: a silent one is waited for.
+const NODES_AT_ONCE: usize = 32;
 
-/// Takes over the rooms of processes that are gone. Answers whether nothing is left to be taken over.
+/// Takes over the rooms of processes that are gone, and those which the mirror says are this node's but nobody runs: a claim
+/// whose answer was lost. Answers whether nothing is left to be taken over.
 ///
 /// # Errors
 /// When the mirror does not answer.
@@ -25,28 +28,62 @@ pub async fn take_over_orphans(
     rooms: &Rooms,
     own: NodeId,
 ) -> Result<bool, MirrorFault> {
+    let nodes: Vec<NodeId> = mirror
+        .nodes()
+        .await?
+        .iter()
+        .map(|node| node.node_id)
+        .collect();
+    let looks = stream::iter(nodes).map(|node_id| async move {
+        if node_id == own {
+            let idle = mirror.rooms_of(own).await?;
+            let idle = idle.into_iter().filter(|room_id| !rooms.is_live(*room_id));
+            return Ok(take_over(rooms, idle.collect(), own).await == 0);
+        }
+        look_at(mirror, peers, rooms, node_id).await
+    });
+    let answers: Vec<Result<bool, MirrorFault>> =
+        looks.buffer_unordered(NODES_AT_ONCE).collect().await;
     let mut is_complete = true;
-    for node in mirror.nodes().await? {
-        if node.node_id == own {
-            continue;
-        }
-        let former = peers.former(node.node_id).await?;
-        if !former.is_gone && !former.has_expired {
-            continue;
-        }
-        let orphans = mirror.rooms_of(node.node_id).await?;
-        let left = stream::iter(orphans.clone())
-            .map(|room_id| rooms.take_over(room_id))
-            .buffer_unordered(AT_ONCE)
-            .filter(|taken| std::future::ready(*taken == Err(StartError::Unavailable)))
-            .count()
-            .await;
-        info!(node = %node.node_id, rooms = orphans.len(), left, "took over the rooms of a process that is gone");
-        if left == 0 {
-            mirror.forget_node(node.node_id).await?;
-        } else {
-            is_complete = false;
-        }
+    for answer in answers {
+        is_complete &= answer?;
     }
     Ok(is_complete)
+}
+
+async fn look_at(
+    mirror: &Arc<dyn RoomMirror>,
+    peers: &Arc<dyn Peers>,
+    rooms: &Rooms,
+    node_id: NodeId,
+) -> Result<bool, MirrorFault> {
+    let former = peers.former(node_id).await?;
+    if !former.is_gone && !former.has_expired {
+        return Ok(true);
+    }
+    let orphans = mirror.rooms_of(node_id).await?;
+    let count = orphans.len();
+    let left = take_over(rooms, orphans, node_id).await;
+    info!(node = %node_id, rooms = count, left, "took over the rooms of a process that is gone");
+    if left == 0 {
+        mirror.forget_node(node_id).await?;
+    }
+    Ok(left == 0)
+}
+
+/// Answers how many rooms could not be had now.
+async fn take_over(rooms: &Rooms, orphans: Vec<RoomId>, owner: NodeId) -> usize {
+    stream::iter(orphans)
+        .map(|room_id| rooms.take_over(room_id))
+        .buffer_unordered(ROOMS_AT_ONCE)
+        .filter(|taken| {
+            let is_left = match taken {
+                Err(StartError::Unavailable) => true,
+                Err(StartError::Elsewhere(other)) => *other == owner,
+                Ok(()) | Err(StartError::RoomNotFound | StartError::ForeignTenant) => false,
+            };
+            std::future::ready(is_left)
+        })
+        .count()
+        .await
 }

@@ -7,7 +7,7 @@ use url::Url;
 
 /// Between the two attempts that show that nobody listens.
 const REFUSED_TWICE: Duration = Duration::from_millis(50);
-/// Longest wait for a connection that may be refused.
+/// Longest wait for a name and a connection that may be refused.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Whether the address refuses connections, twice.
@@ -24,15 +24,17 @@ async fn refuses(url: &Url) -> bool {
         return false;
     };
     let host = host.trim_matches(['[', ']']).to_owned();
-    let addresses = tokio::task::spawn_blocking(move || {
+    let look_up = tokio::task::spawn_blocking(move || {
         (host.as_str(), port).to_socket_addrs().map(Vec::from_iter)
-    })
-    .await;
-    let Ok(Ok(addresses)) = addresses else {
-        return false;
+    });
+    let connect = async {
+        let Ok(Ok(addresses)) = look_up.await else {
+            return false;
+        };
+        match TcpStream::connect(addresses.as_slice()).await {
+            Ok(_) => false,
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        }
     };
-    match timeout(PATIENCE, TcpStream::connect(addresses.as_slice())).await {
-        Ok(Err(error)) => error.kind() == std::io::ErrorKind::ConnectionRefused,
-        Ok(Ok(_)) | Err(_) => false,
-    }
+    timeout(PATIENCE, connect).await.unwrap_or(false)
 }

@@ -60,7 +60,8 @@ struct State {
     watch: Watch,
     /// The others of the last copy.
     nodes: Vec<NodeRecord>,
-    gone: HashSet<NodeId>,
+    /// Nodes whose end was noticed, with their last heartbeat: one that goes on was not gone.
+    gone: HashMap<NodeId, u64>,
     gone_order: VecDeque<NodeId>,
 }
 
@@ -95,7 +96,7 @@ impl Registry {
             state: Mutex::new(State {
                 watch: Watch::new(expiry_ms),
                 nodes: Vec::new(),
-                gone: HashSet::new(),
+                gone: HashMap::new(),
                 gone_order: VecDeque::new(),
             }),
             probes: Mutex::default(),
@@ -124,6 +125,12 @@ impl Registry {
         }
         for node in &nodes {
             state.watch.see(node.node_id, node.heartbeat, now);
+            let last = state.gone.get(&node.node_id);
+            if last.is_some_and(|last| *last < node.heartbeat) {
+                warn!(node = %node.node_id, "a node that refused connections goes on");
+                state.gone.remove(&node.node_id);
+                state.gone_order.retain(|gone| *gone != node.node_id);
+            }
         }
         state.nodes = nodes
             .into_iter()
@@ -169,7 +176,7 @@ impl Registry {
         let mut ready: Vec<&NodeRecord> = state
             .nodes
             .iter()
-            .filter(|node| node.state == "ready" && !state.gone.contains(&node.node_id))
+            .filter(|node| node.state == "ready" && !state.gone.contains_key(&node.node_id))
             .filter(|node| !self.is_suspect(&state, node.node_id))
             .collect();
         ready.sort_by_key(|node| (node.rooms, node.node_id));
@@ -190,12 +197,9 @@ impl Registry {
                 .filter_map(|node| self.as_neighbour(node))
                 .collect()
         };
-        let questions = others.iter().map(|other| async {
-            if self.state().gone.contains(&other.node_id) {
-                return MirrorAnswer::Refused;
-            }
-            self.client.mirror_of(other, ANSWER_PATIENCE).await
-        });
+        let questions = others
+            .iter()
+            .map(|other| self.client.mirror_of(other, ANSWER_PATIENCE));
         futures_util::future::join_all(questions).await
     }
 
@@ -207,7 +211,7 @@ impl Registry {
             .lease()
             .is_none_or(|lease| lease.may_take_expired(self.clock.now()));
         let former = Former {
-            is_gone: state.gone.contains(&node_id),
+            is_gone: state.gone.contains_key(&node_id),
             has_expired: may_take_expired && (listed.is_none() || state.watch.is_expired(node_id)),
             seen_at: listed.map(|node| node.seen_at),
         };
@@ -274,7 +278,11 @@ impl Registry {
 
     fn mark_gone(&self, node_id: NodeId) -> Former {
         let mut state = self.state();
-        if state.gone.insert(node_id) {
+        let mut nodes = state.nodes.iter();
+        let listed = nodes.find(|node| node.node_id == node_id);
+        let (heartbeat, seen_at) =
+            listed.map_or((0, None), |node| (node.heartbeat, Some(node.seen_at)));
+        if state.gone.insert(node_id, heartbeat).is_none() {
             info!(node = %node_id, "a node is gone");
             state.gone_order.push_back(node_id);
         }
@@ -283,11 +291,10 @@ impl Registry {
         {
             state.gone.remove(&oldest);
         }
-        let listed = state.nodes.iter().find(|node| node.node_id == node_id);
         Former {
             is_gone: true,
             has_expired: false,
-            seen_at: listed.map(|node| node.seen_at),
+            seen_at,
         }
     }
 
@@ -308,6 +315,13 @@ impl Peers for Registry {
     async fn former(&self, node_id: NodeId) -> Result<Former, MirrorFault> {
         if self.listed(node_id).is_none() {
             self.refresh().await?;
+        }
+        let is_foreign = |node: NodeRecord| {
+            !node.database_id.is_empty() && node.database_id != self.own.database_id
+        };
+        if self.listed(node_id).is_some_and(is_foreign) {
+            // Its sessions belong into another database, however it is.
+            return Ok(Former::default());
         }
         if let Some(former) = self.end_of(&self.state(), node_id) {
             return Ok(former);

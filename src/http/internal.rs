@@ -102,13 +102,14 @@ fn claims(request: &ServiceRequest) -> Result<NodeClaims, Problem> {
     }
 }
 
-/// Each grant is for one path; that about the node itself for two.
+/// Each grant is for one path.
 fn opens(grant: &Grant, path: &str) -> bool {
     match grant {
         Grant::Join { room, .. } => path == format!("/internal/rooms/{room}/signal"),
         Grant::Ask { room } => path == format!("/internal/rooms/{room}/ask"),
         Grant::Take { room } => path == format!("/internal/rooms/{room}/take"),
-        Grant::Node => matches!(path, "/internal/mirror" | "/internal/drain"),
+        Grant::Mirror => path == "/internal/mirror",
+        Grant::Drain => path == "/internal/drain",
     }
 }
 
@@ -205,7 +206,7 @@ mod tests {
         for (grant, opened) in [
             (Grant::Ask { room }, vec![0]),
             (Grant::Take { room }, vec![1]),
-            (Grant::Node, vec![2, 3]),
+            (Grant::Mirror, vec![2, 3]),
         ] {
             for (index, path) in paths(room).iter().enumerate() {
                 assert_eq!(opens(&grant, path), opened.contains(&index), "{path}");

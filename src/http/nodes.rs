@@ -94,7 +94,11 @@ async fn list(
     Query(query): Query<PageQuery>,
 ) -> Result<Json<PageOf<NodeResource>>, Problem> {
     let page = query.page()?;
-    let nodes = nodes(&state).await?.into_iter().map(NodeResource::from);
+    let nodes = nodes(&state).await?.into_iter();
+    // One whose own line has expired is listed for its rooms only.
+    let nodes = nodes
+        .filter(|node| !node.url.is_empty())
+        .map(NodeResource::from);
     // Not by time: it changes from page to page.
     let place = |node: &NodeResource| (Timestamp(0), node.node_id.0);
     Ok(Json(PageOf::cut(nodes.collect(), &page, place)))

@@ -15,6 +15,7 @@ use url::Url;
 use super::{auth::KeyRing, problem::Problem, throttle::Throttle};
 use crate::{
     actor::Rooms,
+    clock::wall_time,
     config::{Config, IceServer},
     ids::{RoomId, TenantId, Timestamp, UserId},
     metrics::Metrics,
@@ -201,7 +202,7 @@ impl AppState {
 
     /// What another node says in a token for this one.
     pub(super) fn node_claims(&self, token: &str) -> Result<NodeClaims, Problem> {
-        node_token::verify(token, self.rooms.node_id(), &self.signing, self.now())
+        node_token::verify(token, self.rooms.node_id(), &self.signing, wall_time())
             .map_err(|_| Problem::not_a_node())
     }
 

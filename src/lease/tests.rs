@@ -159,7 +159,9 @@ fn new_generation_is_told_once_and_holds_takeovers_back() {
 #[test]
 fn watched_heartbeat_expires_when_it_was_seen_to_stand_still_long_enough() {
     let mut watch = Watch::new(6_000);
-    watch.see(node(1), 5, at(0));
+    for ms in (0..=5_000).step_by(1_000) {
+        watch.see(node(1), 5, at(ms));
+    }
     watch.see(node(1), 5, at(5_999));
     assert!(!watch.is_expired(node(1)));
     watch.see(node(1), 5, at(6_000));
@@ -169,6 +171,36 @@ fn watched_heartbeat_expires_when_it_was_seen_to_stand_still_long_enough() {
     assert!(!watch.is_expired(node(2)), "never seen");
     watch.forget(node(1));
     assert!(!watch.is_expired(node(1)));
+}
+
+#[test]
+fn time_in_which_nobody_looked_does_not_count() {
+    let mut watch = Watch::new(6_000);
+    watch.see(node(1), 5, at(0));
+    watch.see(node(1), 5, at(60_000));
+    assert_eq!(watch.still_ms(node(1)), 0);
+    watch.see(node(1), 5, at(62_000));
+    assert_eq!(watch.still_ms(node(1)), 2_000);
+}
+
+#[test]
+fn heartbeat_that_was_under_way_while_the_node_stood_still_proves_nothing() {
+    let mut lease = renewed(PartitionPolicy::Stop, 10_000);
+    lease.look(at(30_000));
+    lease.renew(at(10_500), at(30_001), "g");
+    assert_eq!(lease.has_mirror_for(at(30_002)), None);
+    assert_eq!(lease.judged(at(30_010), &[]), Judgement::Unknown);
+    lease.renew(at(30_020), at(30_021), "g");
+    assert!(!lease.may_take_expired(at(30_022)));
+}
+
+#[test]
+fn node_that_stood_still_in_an_outage_needs_a_proof_though_nobody_has_looked_yet() {
+    let mut lease = renewed(PartitionPolicy::Stop, 0);
+    look_until(&mut lease, 500, 4_000);
+    lease.judged(at(4_000), &[]);
+    lease.renew(at(20_000), at(20_005), "g");
+    assert_eq!(lease.cell().view(at(20_010)).term, 1);
 }
 
 #[test]

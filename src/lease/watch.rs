@@ -7,18 +7,21 @@ use crate::ids::{NodeId, Timestamp};
 /// Other nodes whose heartbeat is watched; beyond it the watch begins anew.
 const WATCHED_MAX: usize = 10_000;
 
+/// Longest time between two looks that counts as watching.
+const GAP_MS_MAX: u64 = 2_000;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Watch {
     expiry_ms: u64,
-    /// The last heartbeat seen of each node, and when it was first and last seen.
+    /// The last heartbeat seen of each node, and for how long.
     seen: HashMap<NodeId, Seen>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     heartbeat: u64,
-    first: Timestamp,
+    still_ms: u64,
     last: Timestamp,
 }
 
@@ -37,17 +40,18 @@ impl Watch {
         if self.seen.len() >= WATCHED_MAX && !self.seen.contains_key(&node_id) {
             self.seen.clear();
         }
-        let seen = self.seen.entry(node_id).or_insert(Seen {
+        let new = Seen {
             heartbeat,
-            first: now,
+            still_ms: 0,
             last: now,
-        });
+        };
+        let seen = self.seen.entry(node_id).or_insert(new);
         if seen.heartbeat != heartbeat {
-            *seen = Seen {
-                heartbeat,
-                first: now,
-                last: now,
-            };
+            *seen = new;
+        }
+        let gap_ms = now.ms_since(seen.last);
+        if gap_ms <= GAP_MS_MAX {
+            seen.still_ms += gap_ms;
         }
         seen.last = now;
     }
@@ -62,7 +66,7 @@ impl Watch {
     #[must_use]
     pub fn still_ms(&self, node_id: NodeId) -> u64 {
         let seen = self.seen.get(&node_id);
-        seen.map_or(0, |seen| seen.last.ms_since(seen.first))
+        seen.map_or(0, |seen| seen.still_ms)
     }
 
     #[cfg(test)]

@@ -27,6 +27,14 @@ pub struct Families {
     pub rooms_degraded: IntGauge,
     /// 1 while SQL answers.
     pub store_up: IntGauge,
+    /// 1 while the node's lease of the shared mirror holds.
+    pub lease_held: IntGauge,
+    /// Rooms of other nodes that were continued here.
+    pub rooms_taken_over_total: IntCounter,
+    /// Rooms that successors took from this node when it was drained.
+    pub rooms_handed_over_total: IntCounter,
+    /// Rooms given up because another node owns them, or may.
+    pub rooms_given_up_total: IntCounter,
     /// Restarts of rooms after a panic.
     pub room_restarts_total: IntCounter,
     /// Sessions written to SQL.
@@ -93,6 +101,22 @@ impl Families {
                 "Live rooms of this node that go on without durability.",
             ),
             store_up: gauge("store_up", "1 while the SQL database answers, else 0."),
+            lease_held: gauge(
+                "lease_held",
+                "1 while this node's lease of its rooms holds, else 0; always 1 with an embedded mirror.",
+            ),
+            rooms_taken_over_total: counter(
+                "rooms_taken_over_total",
+                "Rooms of other processes continued here.",
+            ),
+            rooms_handed_over_total: counter(
+                "rooms_handed_over_total",
+                "Rooms that successors took when this node was drained.",
+            ),
+            rooms_given_up_total: counter(
+                "rooms_given_up_total",
+                "Rooms given up because another node owns them, or may.",
+            ),
             room_restarts_total: counter("room_restarts_total", "Rooms restarted after a panic."),
             sessions_recorded_total: counter(
                 "sessions_recorded_total",
@@ -184,6 +208,10 @@ impl Families {
             Box::new(self.forwarded_connections.clone()),
             Box::new(self.rooms_degraded.clone()),
             Box::new(self.store_up.clone()),
+            Box::new(self.lease_held.clone()),
+            Box::new(self.rooms_taken_over_total.clone()),
+            Box::new(self.rooms_handed_over_total.clone()),
+            Box::new(self.rooms_given_up_total.clone()),
             Box::new(self.room_restarts_total.clone()),
             Box::new(self.sessions_recorded_total.clone()),
             Box::new(self.recorder_retries_total.clone()),

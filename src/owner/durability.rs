@@ -171,7 +171,7 @@ impl Owner {
             CommitOutcome::Fenced { .. } => Fate::Lost,
             CommitOutcome::Behind | CommitOutcome::Missing => {
                 // After a lease that had ended somebody else may own the room and be about to write it.
-                let wait_ms = if self.is_proven() {
+                let wait_ms = if self.is_proven() && self.lease.standing != Standing::Unsure {
                     0
                 } else {
                     self.limits.expiry_ms
@@ -202,6 +202,7 @@ impl Owner {
             }
             Recovery::Closed => {
                 self.committed = flight.to;
+                self.proven_term = self.lease.term;
                 Fate::Ours
             }
             Recovery::Lost => Fate::Lost,
@@ -215,8 +216,10 @@ impl Owner {
 
     fn has_mirrored(&mut self, now: Timestamp, flight: &Flight) {
         self.committed = flight.to;
-        if flight.term == self.lease.term {
-            self.proven_term = flight.term;
+        // A close that the mirror took is its own proof: there is nothing left that another node could own.
+        let has_closed = self.room.is_closed() && flight.to == self.room.version();
+        if flight.term == self.lease.term || has_closed {
+            self.proven_term = self.lease.term;
         }
         if !self.is_degraded {
             return;

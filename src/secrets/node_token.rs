@@ -57,8 +57,10 @@ pub enum Grant {
         /// Which room.
         room: RoomId,
     },
-    /// A question about the node itself.
-    Node,
+    /// Whether the audience has the mirror.
+    Mirror,
+    /// The audience is to hand its rooms over and to end.
+    Drain,
 }
 
 /// What a token says that is right in all else.
@@ -161,7 +163,7 @@ impl Grant {
     fn is_allowed(&self) -> bool {
         match self {
             Self::Join { name, .. } => is_display_name(name),
-            Self::Ask { .. } | Self::Take { .. } | Self::Node => true,
+            Self::Ask { .. } | Self::Take { .. } | Self::Mirror | Self::Drain => true,
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     actor::{Node, Rooms},
     cluster::Load,
     http::{ComponentState, Readiness, ReadinessStatus},
+    lease::Standing,
 };
 
 /// How often SQL is asked and the gauges are set.
@@ -117,6 +118,10 @@ impl Health {
             interval.tick().await;
             self.look_at_store().await;
             let metrics = &self.node.metrics;
+            let lease = self.node.claimant.tenure.cell().view(self.node.clock.now());
+            metrics
+                .lease_held
+                .set(i64::from(lease.standing == Standing::Held));
             metrics
                 .store_up
                 .set(i64::from(self.is_store_up.load(Ordering::Relaxed)));

@@ -90,7 +90,7 @@ impl Parts {
     /// When calls to other nodes cannot be prepared.
     pub fn node(&self, config: &Config, signing: &SigningKey) -> anyhow::Result<Arc<Node>> {
         let (node_id, clock) = (NodeId(Uuid::new_v4()), Clock::start());
-        let client = NodeClient::new(node_id, signing.clone(), clock)
+        let client = NodeClient::new(node_id, signing.clone())
             .context("cannot set up calls to other nodes")?;
         let deadlines = deadlines(config);
         let tenure = match config.redis {

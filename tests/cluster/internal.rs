@@ -60,8 +60,8 @@ async fn only_a_token_for_this_node_and_this_question_is_accepted() {
             Grant::Ask { room: id },
             Grant::Take { room: id },
             join(id),
-            Grant::Node,
-            Grant::Node,
+            Grant::Mirror,
+            Grant::Mirror,
         ];
         let elsewhere = NodeId(Uuid::from_u128(9));
         for ((method, path), right) in questions(&room.room_id).iter().zip(right) {
@@ -75,8 +75,8 @@ async fn only_a_token_for_this_node_and_this_question_is_accepted() {
                 Some(token(Grant::Take { room: other_room }, entry, home)),
                 Some(token(join(other_room), entry, home)),
             ];
-            if right != Grant::Node {
-                refused.push(Some(token(Grant::Node, entry, home)));
+            if right != Grant::Mirror {
+                refused.push(Some(token(Grant::Mirror, entry, home)));
             }
             for bearer in refused {
                 let answer = ask(&pair.home, method, path, bearer.as_deref()).await;
@@ -84,7 +84,7 @@ async fn only_a_token_for_this_node_and_this_question_is_accepted() {
                 assert_eq!(body["detail"], "this is for nodes of the cluster only");
             }
         }
-        let node = token(Grant::Node, entry, home);
+        let node = token(Grant::Mirror, entry, home);
         let stranger = pair.home.api.with_key(Some(&node));
         stranger
             .get("/v1/rooms")
@@ -158,7 +158,7 @@ async fn a_node_says_since_when_it_has_the_mirror() {
     within_deadline(async {
         let pair = Pair::start().await;
         let (home, entry) = (node_id(&pair.home).await, node_id(&pair.entry).await);
-        let bearer = token(Grant::Node, entry, home);
+        let bearer = token(Grant::Mirror, entry, home);
         let answer = ask(&pair.home, &Method::GET, "/internal/mirror", Some(&bearer)).await;
         assert!(answer.expect(200)["hasForMs"].is_u64());
     })

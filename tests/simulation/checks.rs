@@ -35,6 +35,8 @@ struct History {
     texts: BTreeMap<String, Seq>,
     /// The last event that was told as durable.
     told: Seq,
+    /// Events up to here were written without their text: the tail of a full snapshot is bounded.
+    beyond_tail: Seq,
     people: BTreeSet<UserId>,
     is_excused: bool,
     is_closed: bool,
@@ -75,6 +77,13 @@ impl Truth {
 
     pub fn known(&self) -> Known {
         self.stored.clone()
+    }
+
+    /// The outbox is lost or old: what was closed and is not recorded is not the room's to write again.
+    pub fn outbox_is_lost(&mut self, is_recorded: impl Fn(SessionId) -> bool) {
+        for (session_id, history) in &mut self.sessions {
+            history.is_excused |= history.is_closed && !is_recorded(*session_id);
+        }
     }
 
     /// The mirror lost what it had.
@@ -219,6 +228,13 @@ impl Truth {
             return Err(format!(
                 "one-session: {session_id} is written after its close"
             ));
+        }
+        if changes.is_full {
+            let first = changes
+                .tail
+                .first()
+                .map_or(changes.seq.next(), |event| event.seq);
+            history.beyond_tail = history.beyond_tail.max(Seq(first.0 - 1));
         }
         for event in &changes.tail {
             history.append(session_id, event)?;
@@ -370,6 +386,7 @@ impl Truth {
         history.told = history.told.max(event.seq);
         match history.frames.get(&event.seq) {
             Some(known) if *known == event.frame => Ok(()),
+            None if event.seq <= history.beyond_tail => history.append(session_id, event),
             Some(_) => Err(format!(
                 "one-order: another {} was told in {session_id}",
                 event.seq
@@ -392,10 +409,11 @@ impl Truth {
         let Some(history) = self.sessions.get(&session_id) else {
             return Err(format!("durable-ack: nothing is known of {session_id}"));
         };
+        let is_trimmed = history.beyond_tail > Seq(0);
         let is_at_risk = history
             .room
             .is_some_and(|room_id| self.at_risk.contains_key(&room_id));
-        if history.is_excused || is_at_risk || history.texts.contains_key(text) {
+        if history.is_excused || is_at_risk || is_trimmed || history.texts.contains_key(text) {
             Ok(())
         } else {
             Err(format!(

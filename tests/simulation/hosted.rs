@@ -42,6 +42,8 @@ const LIMITS: OwnerLimits = OwnerLimits {
 };
 const RETRY_MIN_MS: u64 = 50;
 const RETRY_MAX_MS: u64 = 1_000;
+/// The successor of a leaving process counts from its claim; people are told goodbye when it has answered, or has not.
+const HANDOVER_MS: u64 = 3_500;
 /// How often the writer has no room for a commit, in a thousand.
 const REFUSED_PERMILLE: u64 = 5;
 
@@ -446,7 +448,7 @@ impl Hosted {
             ));
         }
         if let Some(ms) = node.world.seat_lost_ms(room_id, user_id)
-            && ms < GRACE_MS
+            && ms + HANDOVER_MS < GRACE_MS
             && !node.world.is_excused(room_id)
         {
             node.world.violate(format!(

@@ -9,6 +9,7 @@
 )]
 
 mod checks;
+mod found;
 mod hosted;
 mod mirror;
 mod node;
@@ -19,6 +20,7 @@ mod plan;
 mod random;
 mod run;
 mod sql;
+#[expect(dead_code, reason = "the other tests need more of it")]
 #[path = "../common/view.rs"]
 mod view;
 mod world;
@@ -29,7 +31,7 @@ use run::{Outcome, run};
 /// Seeds of an ordinary run.
 const SEEDS: u64 = 300;
 /// A broken fence is noticed within so many seeds.
-const SEEDS_FOR_BROKEN_FENCE: u64 = 200;
+const SEEDS_FOR_BROKEN_FENCE: u64 = 50;
 /// Lines of the log that are shown of a failed run.
 const TAIL_LINES: usize = 60;
 

@@ -74,10 +74,19 @@ impl World {
             ));
             self.memory.go_back(past);
             self.truth(|truth| {
+                truth.outbox_is_lost(|session_id| self.is_recorded(session_id));
                 truth.mirror_is(known);
                 Ok(())
             });
         }
+    }
+
+    fn is_recorded(&self, session_id: SessionId) -> bool {
+        self.sql(|sql| {
+            sql.sessions
+                .get(&session_id)
+                .is_some_and(|row| row.end.is_some())
+        })
     }
 
     pub async fn has_in_mirror(&self, room_id: RoomId) -> bool {
@@ -89,6 +98,7 @@ impl World {
         self.memory.lose_everything();
         self.pasts.lock().unwrap().0.clear();
         self.truth(|truth| {
+            truth.outbox_is_lost(|session_id| self.is_recorded(session_id));
             truth.mirror_is(Known::default());
             Ok(())
         });

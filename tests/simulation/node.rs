@@ -794,12 +794,13 @@ async fn take_over_orphans(
     inbox: mpsc::UnboundedSender<NodeMessage>,
 ) -> Result<(), MirrorFault> {
     for node in mirror.nodes().await? {
-        if node.node_id == own {
-            continue;
-        }
-        let former = peers.former(node.node_id).await?;
-        if !former.is_gone && !former.has_expired {
-            continue;
+        // Its own are those that it has given up, or whose claim's answer was lost; nobody else takes them while it lives.
+        let is_own = node.node_id == own;
+        if !is_own {
+            let former = peers.former(node.node_id).await?;
+            if !former.is_gone && !former.has_expired {
+                continue;
+            }
         }
         let mut is_complete = true;
         for room_id in mirror.rooms_of(node.node_id).await? {
@@ -808,7 +809,7 @@ async fn take_over_orphans(
             let _ = inbox.send(NodeMessage::TakeOver { room_id, reply });
             is_complete &= taken.await.unwrap_or(false);
         }
-        if is_complete {
+        if is_complete && !is_own {
             mirror.forget_node(node.node_id).await?;
         }
     }

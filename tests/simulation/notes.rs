@@ -30,6 +30,8 @@ pub struct Notes {
     mirror: Arc<dyn RoomMirror>,
     waiting: VecDeque<Note>,
     next_at: Option<Timestamp>,
+    /// There is news since the round at hand began.
+    is_due: bool,
     touch_at: Timestamp,
 }
 
@@ -40,6 +42,7 @@ impl Notes {
             mirror,
             waiting: VecDeque::new(),
             next_at: Some(now.plus_ms(LOOK_MS)),
+            is_due: false,
             touch_at: now,
         }
     }
@@ -61,15 +64,12 @@ impl Notes {
 
     fn hurry(&mut self) {
         let now = self.world.now();
+        self.is_due = true;
         self.next_at = self.next_at.map(|at| at.min(now));
     }
 
     pub fn done(&mut self, now: Timestamp) {
-        let wait_ms = if self.waiting.is_empty() {
-            LOOK_MS
-        } else {
-            RETRY_MS
-        };
+        let wait_ms = if self.is_due { RETRY_MS } else { LOOK_MS };
         self.next_at = Some(now.plus_ms(wait_ms));
     }
 
@@ -85,8 +85,10 @@ impl Notes {
         self.next_at = None;
         let is_away = self.world.sql(|sql| sql.is_away);
         if is_away {
+            self.is_due = true;
             return Some(Box::pin(async move { Done::Noted }));
         }
+        self.is_due = false;
         for note in self.waiting.drain(..) {
             self.world.sql(|sql| match note {
                 Note::Open(room_id, session_id, start) => sql.open(room_id, session_id, start),

@@ -17,7 +17,7 @@ use serde_json::{Value, value::RawValue};
 use crate::{
     mirror::short,
     node::ClientFrame,
-    plan::MACHINES,
+    plan::{GRACE_MS, MACHINES},
     view::{View, text},
     world::{Delivery, Event, World},
 };
@@ -175,7 +175,7 @@ impl Person {
         self.machine = None;
         self.leave_quietly();
         self.stage = Stage::Away;
-        self.wake_between(50, 600);
+        self.come_back();
     }
 
     fn leave_quietly(&mut self) {
@@ -258,6 +258,9 @@ impl Person {
                 random.permille(500),
             )
         });
+        if !self.view.waiting.is_empty() && flag {
+            return self.admit_somebody();
+        }
         match choice {
             0..35 => self.ask(
                 Command::UpdateState(StateChange {
@@ -311,7 +314,6 @@ impl Person {
                 self.leave_quietly();
                 self.stage = Stage::Away;
             }
-            84..87 => self.admit_somebody(),
             _ => self.send(ClientFrame::KeepAlive),
         }
     }
@@ -451,7 +453,7 @@ impl Person {
         match reason.action() {
             Action::Reconnect => {
                 self.stage = Stage::Away;
-                self.wake_between(10, 700);
+                self.come_back();
             }
             Action::Rejoin => {
                 self.forget_stay();
@@ -480,7 +482,16 @@ impl Person {
         }
         self.connection = None;
         self.stage = Stage::Away;
-        self.wake_between(10, 1_000);
+        self.come_back();
+    }
+
+    /// Soon, or when the grace is over or almost.
+    fn come_back(&mut self) {
+        if self.mood == Mood::Lively && self.world.random(|random| random.permille(120)) {
+            self.wake_between(1_000, 2 * GRACE_MS);
+        } else {
+            self.wake_between(10, 1_000);
+        }
     }
 
     /// Whether nothing is left to be done or answered.

@@ -69,6 +69,44 @@ pub enum Fault {
     BreakConnections { permille: u64 },
 }
 
+impl Fault {
+    /// The same on another machine.
+    pub fn on(mut self, other: usize) -> Self {
+        match &mut self {
+            Self::Kill { machine, .. }
+            | Self::Restart { machine }
+            | Self::Freeze { machine }
+            | Self::Thaw { machine }
+            | Self::Drain { machine }
+            | Self::Cut { machine }
+            | Self::Mend { machine } => *machine = other,
+            Self::CutAll
+            | Self::MendAll
+            | Self::Part { .. }
+            | Self::Join { .. }
+            | Self::Slow { .. }
+            | Self::Fast
+            | Self::LoseAll
+            | Self::LoseRoom { .. }
+            | Self::GoBack { .. }
+            | Self::SqlAway
+            | Self::SqlBack
+            | Self::BreakConnections { .. } => {}
+        }
+        self
+    }
+}
+
+/// A fault in its time.
+#[derive(Clone, Debug)]
+pub struct Mishap {
+    pub fault: Fault,
+    /// It hits whoever owns this room then, if somebody does.
+    pub owner_of: Option<usize>,
+    /// What ends it, after so many milliseconds.
+    pub end: Option<(u64, Fault)>,
+}
+
 /// A kind of trouble that a run may be about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
@@ -103,7 +141,7 @@ pub struct Plan {
     pub rules: Arc<Rules>,
     /// How long the trouble lasts.
     pub duration_ms: u64,
-    pub faults: Vec<(u64, Fault)>,
+    pub faults: Vec<(u64, Mishap)>,
     /// The mirror does not fence.
     pub is_fence_broken: bool,
 }
@@ -162,7 +200,7 @@ impl Plan {
         let kinds: Vec<Trouble> = (0..random.between(1, 4))
             .map(|_| TROUBLES[random.below(TROUBLES.len())])
             .collect();
-        for _ in 0..random.between(2, 8) {
+        for _ in 0..random.between(3, 12) {
             let at = random.between(1_500, self.duration_ms);
             let lasts = if random.permille(500) {
                 random.between(200, 3_000)
@@ -232,10 +270,12 @@ impl Plan {
                 None,
             ),
         };
-        self.faults.push((at, fault));
-        if let Some(end) = end {
-            self.faults.push((at + lasts, end));
-        }
+        let mishap = Mishap {
+            fault,
+            owner_of: random.permille(500).then(|| random.below(self.rooms.len())),
+            end: end.map(|end| (lasts, end)),
+        };
+        self.faults.push((at, mishap));
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use crate::{
     node::{Described, NodeMessage},
     person::{Mood, Person, Stage},
-    plan::{Fault, MACHINES, Plan},
+    plan::{Fault, MACHINES, Mishap, Plan},
     view::text,
     world::{BEGIN, Event, Phase, World},
 };
@@ -75,8 +75,8 @@ impl Run {
                 Ok(())
             });
         }
-        for (at, fault) in &world.plan.faults {
-            world.at(BEGIN.plus_ms(*at), Event::Fault(fault.clone()));
+        for (at, mishap) in &world.plan.faults {
+            world.at(BEGIN.plus_ms(*at), Event::Mishap(mishap.clone()));
         }
         world.at(
             BEGIN.plus_ms(world.plan.duration_ms),
@@ -128,11 +128,37 @@ impl Run {
             Event::Timer { person, ticket } => self.people[person].timer(ticket),
             // Faults end with the trouble.
             Event::Fault(fault) if self.part == Part::Trouble => self.suffer(&fault),
-            Event::Fault(_) => {}
+            Event::Mishap(mishap) if self.part == Part::Trouble => self.meet(mishap).await,
+            Event::Fault(_) | Event::Mishap(_) => {}
             Event::Phase(Phase::Heal) => self.heal(),
             Event::Phase(Phase::Look) => return self.look().await,
         }
         false
+    }
+
+    async fn meet(&self, mishap: Mishap) {
+        let Mishap {
+            mut fault,
+            owner_of,
+            mut end,
+        } = mishap;
+        if let Some(room) = owner_of
+            && let Some(machine) = self.owner_of(room).await
+        {
+            fault = fault.on(machine);
+            end = end.map(|(ms, end)| (ms, end.on(machine)));
+        }
+        self.suffer(&fault);
+        if let Some((ms, end)) = end {
+            self.world.after(ms, Event::Fault(end));
+        }
+    }
+
+    async fn owner_of(&self, room: usize) -> Option<usize> {
+        let room_id = self.world.plan.rooms[room].room_id;
+        let stored = self.world.memory.ownership(room_id).await.ok()??;
+        let process = self.world.process_named(stored.owner?)?;
+        Some(self.world.machine_of(process))
     }
 
     fn suffer(&self, fault: &Fault) {

@@ -26,7 +26,7 @@ use uuid::Uuid;
 use crate::{
     checks::Truth,
     node::{self, ClientFrame, NodeMessage},
-    plan::{Fault, MACHINES, Plan},
+    plan::{Fault, MACHINES, Mishap, Plan},
     random::Random,
     sql::Sql,
 };
@@ -61,6 +61,8 @@ pub enum Event {
     /// A person does something.
     Timer { person: usize, ticket: u64 },
     /// Something goes wrong.
+    Mishap(Mishap),
+    /// Something goes wrong on this machine, or is right again.
     Fault(Fault),
     /// A part of the run is over.
     Phase(Phase),

@@ -75,7 +75,7 @@ impl Person {
                 kind: *role,
                 is_expired: *is_expired,
             }),
-            Grant::Ask { .. } | Grant::Take { .. } | Grant::Node => None,
+            Grant::Ask { .. } | Grant::Take { .. } | Grant::Mirror | Grant::Drain => None,
         }
     }
 }

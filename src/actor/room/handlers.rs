@@ -163,6 +163,9 @@ impl Handler<HandedOver> for RoomActor {
         if self.is_over() || self.is_finished {
             return;
         }
+        if message.successor.is_some() {
+            self.node.metrics.rooms_handed_over_total.inc();
+        }
         let farewell = Farewell::to(GoodbyeReason::Draining, message.successor);
         self.say_goodbye_to_all(&farewell);
         self.is_finished = true;

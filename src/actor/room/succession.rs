@@ -96,6 +96,7 @@ impl RoomActor {
             return;
         }
         self.owner.fall_silent();
+        self.node.metrics.rooms_given_up_total.inc();
         let url = self.node.signal_url_at(owner, self.owner.room().room_id());
         self.say_goodbye_to_all(&Farewell::to(GoodbyeReason::Moved, url));
         self.is_finished = true;

@@ -281,7 +281,7 @@ fn node(plan: &Plan, mirror: &Arc<MemoryMirror>, store: Store, io: &Runtime) -> 
         Arc::new(plan.rules.clone()),
     );
     let signing = SigningKey::from_text(&"s".repeat(SIGNING_KEY_BYTES_MIN)).unwrap();
-    let client = NodeClient::new(node_id, signing, clock).unwrap();
+    let client = NodeClient::new(node_id, signing).unwrap();
     Arc::new(Node {
         node_id,
         clock,

@@ -119,7 +119,7 @@ async fn only_a_refused_connection_proves_that_nothing_was_done() {
     let patience = Duration::from_secs(1);
     let mirror = client().mirror_of(&refused, patience).await;
     assert_eq!(mirror, MirrorAnswer::Refused);
-    let socket = client().signal(&refused, room, Grant::Node).await;
+    let socket = client().signal(&refused, room, Grant::Mirror).await;
     assert_eq!(socket.err(), Some(CallFault::Refused));
 }
 
@@ -131,7 +131,7 @@ async fn a_neighbour_that_takes_the_connection_and_says_nothing_is_silent() {
     let mirror = client().mirror_of(&silent, patience).await;
     assert_eq!(mirror, MirrorAnswer::Silent);
     let socket = client()
-        .signal(&silent, RoomId(Uuid::nil()), Grant::Node)
+        .signal(&silent, RoomId(Uuid::nil()), Grant::Mirror)
         .await;
     assert_eq!(socket.err(), Some(CallFault::Silent));
 }

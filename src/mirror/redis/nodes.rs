@@ -72,9 +72,8 @@ impl RedisMirror {
         let mut nodes = Vec::new();
         for (node_id, answer) in ids.into_iter().zip(self.link.run(calls).await?) {
             let fields: HashMap<String, String> = decode(answer.map_err(fault)?)?;
-            if !fields.is_empty() {
-                nodes.push(node_of(node_id, &fields)?);
-            }
+            // A node whose own line has expired is listed all the same: its rooms are still to be found.
+            nodes.push(node_of(node_id, &fields)?);
         }
         Ok(nodes)
     }

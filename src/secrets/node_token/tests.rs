@@ -30,7 +30,7 @@ fn join(name: &str) -> Grant {
 }
 
 fn grants() -> [Grant; 4] {
-    let (room, node) = (ROOM, Grant::Node);
+    let (room, node) = (ROOM, Grant::Mirror);
     [join("Ada"), Grant::Ask { room }, Grant::Take { room }, node]
 }
 
@@ -99,7 +99,7 @@ fn claims_are_spelled_as_other_releases_read_them() {
 
 #[test]
 fn token_of_a_clock_that_differs_is_taken_within_the_leeway() {
-    let token = minted(Grant::Node);
+    let token = minted(Grant::Mirror);
     let at = |secs: i64| Timestamp(NOW.0 + secs * 1000);
     let span = (NODE_TOKEN_LIFETIME_SECS + NODE_CLOCK_SKEW_SECS_MAX).cast_signed();
     let skew = NODE_CLOCK_SKEW_SECS_MAX.cast_signed();
@@ -135,7 +135,7 @@ fn token_for_another_node_is_refused_as_that() {
 #[test]
 fn token_of_another_key_is_refused() {
     let other = SigningKey::from_text(&"o".repeat(32)).unwrap();
-    let token = mint(Grant::Node, ISSUER, AUDIENCE, &other, NOW);
+    let token = mint(Grant::Mirror, ISSUER, AUDIENCE, &other, NOW);
     assert_eq!(check(&token), Err(NodeTokenError::Invalid));
 }
 
@@ -241,7 +241,7 @@ fn other_algorithms_key_ids_and_critical_extensions_are_refused() {
         let token = signed(&header, &plain_claims());
         assert_eq!(check(&token), Err(NodeTokenError::Invalid));
     }
-    let valid = minted(Grant::Node);
+    let valid = minted(Grant::Mirror);
     let (_, rest) = valid.split_once('.').unwrap();
     let (payload, signature) = rest.split_once('.').unwrap();
     for header in [r#"{"alg":"none"}"#, r#"{"alg":"RS256"}"#, r#"{}"#, "[]"] {
