@@ -206,7 +206,8 @@ mod tests {
         for (grant, opened) in [
             (Grant::Ask { room }, vec![0]),
             (Grant::Take { room }, vec![1]),
-            (Grant::Mirror, vec![2, 3]),
+            (Grant::Mirror, vec![2]),
+            (Grant::Drain, vec![3]),
         ] {
             for (index, path) in paths(room).iter().enumerate() {
                 assert_eq!(opens(&grant, path), opened.contains(&index), "{path}");

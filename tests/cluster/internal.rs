@@ -61,7 +61,7 @@ async fn only_a_token_for_this_node_and_this_question_is_accepted() {
             Grant::Take { room: id },
             join(id),
             Grant::Mirror,
-            Grant::Mirror,
+            Grant::Drain,
         ];
         let elsewhere = NodeId(Uuid::from_u128(9));
         for ((method, path), right) in questions(&room.room_id).iter().zip(right) {
@@ -75,8 +75,10 @@ async fn only_a_token_for_this_node_and_this_question_is_accepted() {
                 Some(token(Grant::Take { room: other_room }, entry, home)),
                 Some(token(join(other_room), entry, home)),
             ];
-            if right != Grant::Mirror {
-                refused.push(Some(token(Grant::Mirror, entry, home)));
+            for other in [Grant::Mirror, Grant::Drain] {
+                if right != other {
+                    refused.push(Some(token(other, entry, home)));
+                }
             }
             for bearer in refused {
                 let answer = ask(&pair.home, method, path, bearer.as_deref()).await;

@@ -20,7 +20,7 @@ fn signing() -> SigningKey {
 }
 
 fn client() -> NodeClient {
-    NodeClient::new(NodeId(Uuid::from_u128(1)), signing(), Clock::start()).unwrap()
+    NodeClient::new(NodeId(Uuid::from_u128(1)), signing()).unwrap()
 }
 
 fn neighbour(url: &str) -> Neighbour {
@@ -73,7 +73,7 @@ async fn a_command_travels_with_a_token_for_that_node_and_room() {
         .lines()
         .find_map(|line| line.strip_prefix("authorization: Bearer "))
         .unwrap();
-    let now = Clock::start().now();
+    let now = crate::clock::wall_time();
     let claims = node_token::verify(token, neighbour.node_id, &signing(), now).unwrap();
     assert_eq!(claims.issuer, NodeId(Uuid::from_u128(1)));
     assert_eq!(claims.grant, Grant::Ask { room });
