@@ -80,6 +80,8 @@ pub struct Lease {
     generation_since: Option<Timestamp>,
     /// The last time that the node is known to have run.
     looked_at: Timestamp,
+    /// Since when it is known to have run without standing still.
+    runs_since: Timestamp,
     /// The node stood still long enough for others to have taken over, and has not proved the opposite yet.
     is_doubtful: bool,
 }
@@ -106,6 +108,7 @@ impl Lease {
             generation: None,
             generation_since: None,
             looked_at: now,
+            runs_since: now,
             is_doubtful: false,
         }
     }
@@ -122,6 +125,7 @@ impl Lease {
         self.looked_at = now;
         if gap_ms >= self.deadlines.fresh_ms() {
             self.mirror_since = None;
+            self.runs_since = now;
             if self.has_ended(now) {
                 self.is_doubtful = true;
                 self.cell.judged(Judgement::Unknown, now);
@@ -147,12 +151,12 @@ impl Lease {
             // Others may have gone on with the rooms: each of them needs a proof.
             self.cell.next_term();
         }
-        // One that was under way while the node stood still says nothing about now.
-        if now.ms_since(sent_at) < self.deadlines.fresh_ms() {
+        self.renewed_at = self.renewed_at.max(sent_at);
+        if sent_at >= self.runs_since {
+            // One that was sent before the node stood still says nothing of what happened meanwhile.
             self.is_doubtful = false;
             self.mirror_since.get_or_insert(sent_at);
         }
-        self.renewed_at = self.renewed_at.max(sent_at);
         self.cell
             .held_until(self.renewed_at.plus_ms(self.deadlines.own_deadline_ms));
         Renewal {

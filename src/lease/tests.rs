@@ -106,6 +106,19 @@ fn outage_that_was_judged_before_the_node_stood_still_does_not_count_afterwards(
 }
 
 #[test]
+fn heartbeat_from_before_the_node_stood_still_proves_nothing_of_what_came_after() {
+    let mut lease = renewed(PartitionPolicy::Stop, 3_000);
+    lease.look(at(14_000));
+    lease.renew(at(3_100), at(14_001), "g");
+    assert_eq!(lease.judged(at(14_002), &[]), Judgement::Unknown);
+    lease.renew(at(14_010), at(14_020), "g");
+    assert_eq!(standing(&lease, 14_030), Standing::Held);
+    assert_eq!(lease.cell().view(at(14_030)).term, 1, "rooms need a proof");
+    assert_eq!(lease.has_mirror_for(at(14_030)), Some(20));
+    assert!(!lease.may_take_expired(at(14_030)));
+}
+
+#[test]
 fn node_is_cut_off_when_another_has_had_the_mirror_all_the_time() {
     let has = |for_ms| MirrorAnswer::Has { for_ms };
     let judged = |answers: &[MirrorAnswer], policy| judge(answers, DEADLINES, policy);

@@ -240,6 +240,18 @@ impl SimPeers {
         (former.is_gone || former.has_expired).then_some(former)
     }
 
+    /// The end of a node; one that was watched to expire must be seen to stand still *now*, after its room's ownership was
+    /// read: the last look may be older than its return.
+    async fn confirmed(&self, node_id: NodeId) -> Result<Option<Former>, MirrorFault> {
+        match self.end_of(node_id) {
+            Some(former) if !former.is_gone => {
+                self.refresh().await?;
+                Ok(self.end_of(node_id))
+            }
+            known => Ok(known),
+        }
+    }
+
     async fn until_settled(&self, node_id: NodeId) -> Option<Former> {
         loop {
             sleep(SUSPECT_LOOK).await;
@@ -269,14 +281,17 @@ impl Peers for SimPeers {
         if self.listed(node_id).is_none() {
             self.refresh().await?;
         }
-        if let Some(former) = self.end_of(node_id) {
+        if let Some(former) = self.confirmed(node_id).await? {
             return Ok(former);
         }
         let Some(node) = self.listed(node_id) else {
             return Ok(Former::default());
         };
         let probe = tokio::select! { biased;
-            Some(former) = self.until_settled(node_id) => return Ok(former),
+            Some(_) = self.until_settled(node_id) => {
+                let former = self.confirmed(node_id).await?;
+                return Ok(former.unwrap_or_default());
+            }
             probe = self.probe(node_id) => probe,
         };
         if probe == Probe::Gone {
@@ -291,7 +306,9 @@ impl Peers for SimPeers {
         }
         if is_suspect(&self.state(), node_id) {
             let settled = timeout(SUSPECT_PATIENCE, self.until_settled(node_id)).await;
-            if let Ok(Some(former)) = settled {
+            if let Ok(Some(_)) = settled
+                && let Some(former) = self.confirmed(node_id).await?
+            {
                 return Ok(former);
             }
         }

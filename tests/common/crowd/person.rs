@@ -132,8 +132,8 @@ impl Person {
                         self.node = (self.node + 1) % self.shared.nodes.len();
                         self.url = self.url_of(self.node);
                     }
-                    // The jitter is ours: not everybody at the same moment.
-                    sleep(retry_after.map_or(wait, |after| after + wait)).await;
+                    // The server spreads those whom it sends away.
+                    sleep(retry_after.unwrap_or(wait)).await;
                 }
             }
         }
