@@ -46,7 +46,7 @@ pub struct Cluster {
     pub nodes: Vec<Node>,
     /// Theirs alone; locked while something is done to it.
     pub redis: Mutex<RedisServer>,
-    /// Theirs alone.
+    /// With a database that is theirs alone.
     pub postgres: Arc<Postgres>,
     /// Name of the database.
     pub database: String,
@@ -56,8 +56,12 @@ pub struct Cluster {
 impl Cluster {
     /// Starts everything and waits until all nodes are ready. `set`: further configuration by its environment name without prefix.
     pub async fn start(count: usize, set: &[(&str, &str)]) -> Self {
+        Self::start_on(Arc::new(Postgres::start()), count, set).await
+    }
+
+    /// The same with a database of its own on a PostgreSQL that others use, too.
+    pub async fn start_on(postgres: Arc<Postgres>, count: usize, set: &[(&str, &str)]) -> Self {
         let redis = RedisServer::start();
-        let postgres = Arc::new(Postgres::start());
         let database = postgres.create_database();
         let url = postgres.url(&database);
         let postgres_port = url
