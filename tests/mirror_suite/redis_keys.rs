@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use callboard::{
-    ids::{SessionId, Version},
+    ids::{NodeId, SessionId, Version},
     mirror::{
-        CommitOutcome, RoomMirror,
+        CommitOutcome, NodeRecord, RoomMirror,
         redis::{RedisMirror, RedisOptions},
     },
 };
@@ -24,6 +24,21 @@ async fn start() -> (RedisServer, RedisMirror) {
 
 fn fields(server: &RedisServer, key: &str) -> HashMap<String, String> {
     server.command(&["HGETALL", key])
+}
+
+fn node_record(node_id: NodeId) -> NodeRecord {
+    NodeRecord {
+        node_id,
+        url: "http://node:8080".to_owned(),
+        region: "eu".to_owned(),
+        version: "0.1.0".to_owned(),
+        database_id: "db".to_owned(),
+        rooms: 3,
+        connections: 12,
+        state: "ready".to_owned(),
+        heartbeat: 41,
+        seen_at: callboard::ids::Timestamp(1_795_376_000_120),
+    }
 }
 
 #[tokio::test]
@@ -186,7 +201,7 @@ async fn fields_of_another_release_are_kept() {
 }
 
 #[tokio::test]
-async fn release_takes_the_owner_off_the_hash_and_the_room_off_its_list() {
+async fn release_takes_the_owner_off_the_hash_and_leaves_the_room_on_its_list() {
     let (server, mirror) = start().await;
     let (owned, _) = Owned::rich(&mirror).await;
     let key = format!("room:{{{}}}", owned.room_id);
@@ -208,16 +223,32 @@ async fn release_takes_the_owner_off_the_hash_and_the_room_off_its_list() {
             let left_ms: i64 = server.command(&["PTTL", key]);
             assert!(left_ms > DAY_MS - 60_000, "{key}: {left_ms}");
         }
-        assert_eq!(server.command::<BTreeSet<String>>(&["KEYS", "*"]), live);
-        // As if the first release had ended between its two steps: the repeat finds the list as it was.
-        let _: u64 = server.command(&["SADD", &list, &owned.room_id.to_string()]);
+        // Whoever looks for what the node left behind finds it there.
+        let listed: Vec<String> = server.command(&["SMEMBERS", &list]);
+        assert_eq!(listed, [owned.room_id.to_string()]);
     }
     // An owner that another tool emptied instead is none either.
     let _: u64 = server.command(&["HSET", &key, "owner", ""]);
     let outcome = mirror.release(owned.room_id, owned.owner, owned.epoch);
     assert_eq!(outcome.await.unwrap(), CommitOutcome::Ok);
     assert_eq!(fields(&server, &key), wanted);
-    assert_eq!(server.command::<BTreeSet<String>>(&["KEYS", "*"]), live);
+    let mut all = live;
+    all.insert(list);
+    assert_eq!(server.command::<BTreeSet<String>>(&["KEYS", "*"]), all);
+}
+
+#[tokio::test]
+async fn node_whose_own_line_has_ended_is_listed_for_its_rooms() {
+    let (server, mirror) = start().await;
+    let (owned, _) = Owned::rich(&mirror).await;
+    mirror.heartbeat(&node_record(owned.owner)).await.unwrap();
+    let _: u64 = server.command(&["DEL", &format!("node:{{{}}}", owned.owner)]);
+    let nodes = mirror.nodes().await.unwrap();
+    assert_eq!(nodes.len(), 1);
+    assert_eq!((nodes[0].node_id, nodes[0].url.as_str()), (owned.owner, ""));
+    assert_eq!(mirror.rooms_of(owned.owner).await.unwrap(), [owned.room_id]);
+    mirror.forget_node(owned.owner).await.unwrap();
+    assert!(mirror.nodes().await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -262,18 +293,7 @@ async fn hints_without_entry_go_unless_the_close_is_still_to_come() {
 #[tokio::test]
 async fn node_hash_has_its_fields_and_ends_when_it_is_silent() {
     let (server, mirror) = start().await;
-    let node = callboard::mirror::NodeRecord {
-        node_id: node_id(),
-        url: "http://node:8080".to_owned(),
-        region: "eu".to_owned(),
-        version: "0.1.0".to_owned(),
-        database_id: "db".to_owned(),
-        rooms: 3,
-        connections: 12,
-        state: "ready".to_owned(),
-        heartbeat: 41,
-        seen_at: callboard::ids::Timestamp(1_795_376_000_120),
-    };
+    let node = node_record(node_id());
     let generation = mirror.heartbeat(&node).await.unwrap();
     assert_eq!(
         server.command::<String>(&["GET", "mirror:generation"]),
