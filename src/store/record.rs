@@ -122,7 +122,7 @@ impl Store {
         Ok(())
     }
 
-    /// The sessions of a room that are open in SQL, latest first, at most [`OPEN_PER_ROOM_MAX`].
+    /// The sessions of a room that are open in SQL, latest first; 16 at most: there are several only while SQL was away.
     ///
     /// # Errors
     /// When the database does not do its part.
