@@ -95,7 +95,7 @@ impl Node {
         let registry = self.registry.as_ref()?;
         let neighbour = match owner {
             Some(owner) => registry.neighbour(owner)?,
-            None => registry.successors().into_iter().next()?,
+            None => registry.entries().into_iter().next()?,
         };
         cluster::signal_url(&neighbour.url, room_id)
     }

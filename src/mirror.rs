@@ -168,6 +168,12 @@ pub trait RoomMirror: Send + Sync + 'static {
     /// nobody has written a heartbeat since.
     async fn generation(&self) -> Result<Option<String>, MirrorFault>;
 
+    /// How often the mirror was connected to: after each time it may be another one, or hold older data. Always the same for one
+    /// without a connection.
+    fn connections(&self) -> u64 {
+        0
+    }
+
     /// Takes a node off the registry.
     async fn forget_node(&self, node_id: NodeId) -> Result<(), MirrorFault>;
 

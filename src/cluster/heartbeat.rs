@@ -49,16 +49,17 @@ impl Heartbeat {
         let mut interval = tokio::time::interval(self.interval);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut generation: Option<String> = None;
-        let mut was_missed = false;
+        let mut connections = self.mirror.connections();
         loop {
             interval.tick().await;
             let sent_at = self.fill_in(load());
             let written = self.mirror.heartbeat(&self.node).await;
             self.writer.observe(&written);
             let had_ended = self.keep(sent_at, &written);
-            let is_back = was_missed && written.is_ok();
-            was_missed = written.is_err();
-            if had_ended || is_back {
+            // Behind a new connection may be a mirror that was restarted with old data, or a replica that had not all.
+            let is_new_connection = connections != self.mirror.connections();
+            connections = self.mirror.connections();
+            if had_ended || is_new_connection {
                 // Every room asks at once whether it is still there and owned here, instead of when something changes in it.
                 self.rooms.verify_all();
             }

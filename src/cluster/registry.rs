@@ -169,18 +169,29 @@ impl Registry {
         })
     }
 
-    /// Nodes that may take rooms: ready, with a heartbeat that has just moved; fewest rooms first.
+    /// Nodes that may take rooms; fewest rooms first.
     #[must_use]
     pub fn successors(&self) -> Vec<Neighbour> {
+        self.living(|node| node.state == "ready")
+    }
+
+    /// Nodes that clients may be sent to; fewest rooms first.
+    #[must_use]
+    pub fn entries(&self) -> Vec<Neighbour> {
+        self.living(|node| node.state != "draining")
+    }
+
+    /// Nodes whose heartbeat has just moved.
+    fn living(&self, fits: impl Fn(&NodeRecord) -> bool) -> Vec<Neighbour> {
         let state = self.state();
-        let mut ready: Vec<&NodeRecord> = state
+        let mut living: Vec<&NodeRecord> = state
             .nodes
             .iter()
-            .filter(|node| node.state == "ready" && !state.gone.contains_key(&node.node_id))
+            .filter(|node| fits(node) && !state.gone.contains_key(&node.node_id))
             .filter(|node| !self.is_suspect(&state, node.node_id))
             .collect();
-        ready.sort_by_key(|node| (node.rooms, node.node_id));
-        ready
+        living.sort_by_key(|node| (node.rooms, node.node_id));
+        living
             .into_iter()
             .filter_map(|node| self.as_neighbour(node))
             .collect()

@@ -300,6 +300,10 @@ impl RoomMirror for RedisMirror {
         self.call(query).await
     }
 
+    fn connections(&self) -> u64 {
+        self.link.connections()
+    }
+
     async fn forget_node(&self, node_id: NodeId) -> Result<(), MirrorFault> {
         self.remove_node(node_id).await
     }

@@ -1,10 +1,5 @@
 //! What survives what: one test per row of the README's table, with real nodes over one Redis and one PostgreSQL.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, in its helpers too"
-)]
-
 #[path = "../common/mod.rs"]
 mod common;
 

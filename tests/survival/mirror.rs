@@ -19,8 +19,8 @@ use crate::{
 const WRITTEN_AGAIN: Duration = Duration::from_secs(2);
 /// What it may take after an outage, on a busy machine.
 const HEALED_WITHIN: Duration = Duration::from_secs(5);
-/// What it may take until an owner notices that Redis is older than it: `mirror.verify_ms`, and a moment on a busy machine.
-const NOTICED_WITHIN: Duration = Duration::from_secs(12);
+/// Longest time until an owner sees by its heartbeat that the mirror went back in time, and has written its rooms again.
+const NOTICED_WITHIN: Duration = Duration::from_secs(5);
 /// Between two commands during an outage.
 const TALK_INTERVAL: Duration = Duration::from_millis(150);
 

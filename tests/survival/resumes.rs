@@ -141,10 +141,18 @@ async fn expect_hash_alone(stage: &Stage, person: &TestClient, tokens: &[String]
 }
 
 async fn everything_in_redis(stage: &Stage) -> String {
-    let keys: Vec<String> = stage.cluster.redis(&["KEYS", "*"]).await.unwrap();
+    let keys: Vec<String> = stage
+        .cluster
+        .redis(&["KEYS", "*"])
+        .await
+        .expect("Redis answers");
     let mut all = String::new();
     for key in keys {
-        let kind: String = stage.cluster.redis(&["TYPE", &key]).await.unwrap();
+        let kind: String = stage
+            .cluster
+            .redis(&["TYPE", &key])
+            .await
+            .expect("Redis answers");
         let words: Vec<&str> = match kind.as_str() {
             "hash" => vec!["HGETALL", &key],
             "list" => vec!["LRANGE", &key, "0", "-1"],
@@ -155,7 +163,10 @@ async fn everything_in_redis(stage: &Stage) -> String {
             _ => continue,
         };
         let held = stage.cluster.redis::<redis::Value>(&words).await;
-        all.push_str(&format!("{key}: {:?}\n", flat(held.unwrap())));
+        all.push_str(&format!(
+            "{key}: {:?}\n",
+            flat(held.expect("Redis answers"))
+        ));
     }
     all
 }

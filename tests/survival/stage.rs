@@ -25,12 +25,12 @@ pub const SHORT: [(&str, &str); 4] = [
     ("MIRROR__STALL_MS", "500"),
     ("CLUSTER__HEARTBEAT_MS", "400"),
     ("CLUSTER__OWN_DEADLINE_MS", "2000"),
-    ("CLUSTER__EXPIRY_MS", "3500"),
+    ("CLUSTER__EXPIRY_MS", "4000"),
 ];
 /// The own deadline of [`SHORT`].
 pub const SHORT_OWN_DEADLINE: Duration = Duration::from_millis(2_000);
 /// The expiry of [`SHORT`].
-pub const SHORT_EXPIRY: Duration = Duration::from_millis(3_500);
+pub const SHORT_EXPIRY: Duration = Duration::from_millis(4_000);
 /// SQL connections of a node: all tests of this binary share one PostgreSQL.
 const SQL_CONNECTIONS: (&str, &str) = ("STORE__POOL_SIZE", "2");
 /// Longest time in which somebody tries to come back.
@@ -322,7 +322,7 @@ pub struct OwnershipWatch {
 
 impl OwnershipWatch {
     fn start(url: &str, key: String) -> Self {
-        let client = redis::Client::open(url).unwrap();
+        let client = redis::Client::open(url).expect("a URL");
         let mut connection = client.get_connection().expect("Redis answers");
         let is_over = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&is_over);

@@ -1,7 +1,10 @@
 //! The connection: made anew when it broke, shared by all calls, with a bound on every wait.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -40,7 +43,7 @@ struct State {
     deployment: Deployment,
     connection: Option<Connection>,
     /// Grows with each connection, so that only the broken one is dropped.
-    generation: u64,
+    generation: Arc<AtomicU64>,
     /// The last failed attempt.
     failure: Option<(Instant, String)>,
 }
@@ -48,6 +51,8 @@ struct State {
 /// The way to Redis.
 pub(super) struct Link {
     state: Arc<Mutex<State>>,
+    /// Made so far.
+    connections: Arc<AtomicU64>,
     /// Known from the URL.
     is_cluster: bool,
     /// Sockets are driven here, whichever thread's call makes them.
@@ -61,19 +66,26 @@ impl Link {
     pub(super) fn new(options: &RedisOptions) -> Result<Self, ConnectError> {
         let deployment = Deployment::parse(options)?;
         let is_cluster = matches!(deployment, Deployment::Cluster(_));
+        let connections = Arc::new(AtomicU64::new(0));
         let state = State {
             deployment,
             connection: None,
-            generation: 0,
+            generation: Arc::clone(&connections),
             failure: None,
         };
         Ok(Self {
             state: Arc::new(Mutex::new(state)),
+            connections,
             is_cluster,
             runtime: Handle::current(),
             timeout: options.timeout,
             connect_timeout: options.connect_timeout,
         })
+    }
+
+    /// How many connections were made so far.
+    pub(super) fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Acquire)
     }
 
     /// Sends commands in one write and gives each its own answer. Scripts that the server does not know are loaded and
@@ -172,7 +184,7 @@ impl Link {
     async fn connection(&self) -> Result<(Connection, u64), MirrorFault> {
         let mut state = Arc::clone(&self.state).lock_owned().await;
         if let Some(connection) = &state.connection {
-            return Ok((connection.clone(), state.generation));
+            return Ok((connection.clone(), self.connections()));
         }
         if let Some((at, reason)) = &state.failure
             && at.elapsed() < RECONNECT_PAUSE
@@ -189,10 +201,10 @@ impl Link {
             };
             match result {
                 Ok(connection) => {
-                    state.generation += 1;
+                    let generation = state.generation.fetch_add(1, Ordering::AcqRel) + 1;
                     state.failure = None;
                     state.connection = Some(connection.clone());
-                    Ok((connection, state.generation))
+                    Ok((connection, generation))
                 }
                 Err(reason) => {
                     state.failure = Some((Instant::now(), reason.clone()));
@@ -207,7 +219,7 @@ impl Link {
 
     async fn give_up(&self, generation: u64) {
         let mut state = self.state.lock().await;
-        if state.generation == generation {
+        if self.connections() == generation {
             state.connection = None;
         }
     }
