@@ -201,7 +201,8 @@ impl Owner {
                 Fate::Ours
             }
             Recovery::Closed => {
-                self.committed = flight.to;
+                self.answered_at = now;
+                self.has_committed(&flight);
                 Fate::Ours
             }
             Recovery::Lost => Fate::Lost,
@@ -213,11 +214,16 @@ impl Owner {
         }
     }
 
-    fn has_mirrored(&mut self, now: Timestamp, flight: &Flight) {
+    /// The mirror has it, or SQL has: nobody else has gone on with the room.
+    fn has_committed(&mut self, flight: &Flight) {
         self.committed = flight.to;
         if flight.term == self.lease.term {
             self.proven_term = flight.term;
         }
+    }
+
+    fn has_mirrored(&mut self, now: Timestamp, flight: &Flight) {
+        self.has_committed(flight);
         if !self.is_degraded {
             return;
         }
