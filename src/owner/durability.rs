@@ -214,13 +214,18 @@ impl Owner {
         }
     }
 
-    fn has_mirrored(&mut self, now: Timestamp, flight: &Flight) {
+    /// The mirror has it, or SQL has: nobody else has gone on with the room.
+    fn has_committed(&mut self, flight: &Flight) {
         self.committed = flight.to;
         // A close that the mirror took is its own proof: there is nothing left that another node could own.
         let has_closed = self.room.is_closed() && flight.to == self.room.version();
         if flight.term == self.lease.term || has_closed {
             self.proven_term = self.lease.term;
         }
+    }
+
+    fn has_mirrored(&mut self, now: Timestamp, flight: &Flight) {
+        self.has_committed(flight);
         if !self.is_degraded {
             return;
         }

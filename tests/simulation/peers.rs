@@ -45,6 +45,8 @@ struct State {
     watch: Watch,
     nodes: Vec<NodeRecord>,
     gone: BTreeSet<NodeId>,
+    /// All that were ever listed. One that expired and was taken off the list may be back, unseen by a node that was cut off.
+    known: BTreeSet<NodeId>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,6 +75,7 @@ impl SimPeers {
                 watch: Watch::new(DEADLINES.expiry_ms),
                 nodes: Vec::new(),
                 gone: BTreeSet::new(),
+                known: BTreeSet::new(),
             }),
         }
     }
@@ -95,6 +98,8 @@ impl SimPeers {
         }
         state.nodes = nodes;
         state.nodes.retain(|node| node.node_id != self.own);
+        let listed: Vec<NodeId> = state.nodes.iter().map(|node| node.node_id).collect();
+        state.known.extend(listed);
         Ok(())
     }
 
@@ -129,16 +134,14 @@ impl SimPeers {
         None
     }
 
-    /// Asks every other node that lived whether it has the mirror.
+    /// Asks every other node that was ever listed whether it has the mirror.
     pub async fn ask_for_mirror(&self) -> Vec<MirrorAnswer> {
         let others: Vec<(NodeId, bool)> = {
             let state = self.state();
             state
-                .nodes
+                .known
                 .iter()
-                .map(|node| node.node_id)
-                .filter(|node_id| !state.watch.is_expired(*node_id))
-                .map(|node_id| (node_id, state.gone.contains(&node_id)))
+                .map(|node_id| (*node_id, state.gone.contains(node_id)))
                 .collect()
         };
         let questions = others.into_iter().map(|(node_id, is_gone)| async move {

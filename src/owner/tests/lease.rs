@@ -146,3 +146,20 @@ fn an_idle_room_is_verified_now_and_then() {
     assert!(empty.changes.tail.is_empty());
     assert_eq!(empty.changes.seq, Seq(1));
 }
+
+#[test]
+fn a_close_that_sql_has_needs_no_other_proof_after_a_lapse() {
+    let mut stage = Stage::with_one();
+    stage.stand(Standing::Held, 1);
+    let end = crate::room::record::EndReason::Ended;
+    let _ = stage.owner.apply(stage.now, Input::End(end));
+    assert_eq!(stage.commit(CommitOutcome::Missing), Fate::Ours);
+    stage.pass(6_000);
+    let to = stage.owner.next_loss(stage.now).unwrap().commit.changes.to;
+    let fate = stage
+        .owner
+        .recovered(stage.now, to, CommitOutcome::Missing, Recovery::Closed);
+    assert_eq!(fate, Fate::Ours);
+    assert!(stage.owner.next_commit().is_none());
+    assert!(stage.told().contains(&"Closed durable".to_owned()));
+}
