@@ -200,11 +200,12 @@ impl Owner {
                 self.has_mirrored(now, &flight);
                 Fate::Ours
             }
-            Recovery::Closed => {
-                self.answered_at = now;
-                self.has_committed(&flight);
+            Recovery::Closed if self.is_proven() => {
+                self.committed = flight.to;
                 Fate::Ours
             }
+            // Closed by whom, and with which last events, cannot be proved any more.
+            Recovery::Closed => Fate::Lost,
             Recovery::Lost => Fate::Lost,
             Recovery::Failed => {
                 self.recover_at = Some((now.plus_ms(RETRY_MS), outcome));
@@ -214,16 +215,11 @@ impl Owner {
         }
     }
 
-    /// The mirror has it, or SQL has: nobody else has gone on with the room.
-    fn has_committed(&mut self, flight: &Flight) {
+    fn has_mirrored(&mut self, now: Timestamp, flight: &Flight) {
         self.committed = flight.to;
         if flight.term == self.lease.term {
             self.proven_term = flight.term;
         }
-    }
-
-    fn has_mirrored(&mut self, now: Timestamp, flight: &Flight) {
-        self.has_committed(flight);
         if !self.is_degraded {
             return;
         }
