@@ -200,11 +200,12 @@ impl Owner {
                 self.has_mirrored(now, &flight);
                 Fate::Ours
             }
-            Recovery::Closed => {
+            Recovery::Closed if self.is_proven() => {
                 self.committed = flight.to;
-                self.proven_term = self.lease.term;
                 Fate::Ours
             }
+            // Closed by whom, and with which last events, cannot be proved any more.
+            Recovery::Closed => Fate::Lost,
             Recovery::Lost => Fate::Lost,
             Recovery::Failed => {
                 self.recover_at = Some((now.plus_ms(RETRY_MS), outcome));
@@ -214,18 +215,13 @@ impl Owner {
         }
     }
 
-    /// The mirror has it, or SQL has: nobody else has gone on with the room.
-    fn has_committed(&mut self, flight: &Flight) {
+    fn has_mirrored(&mut self, now: Timestamp, flight: &Flight) {
         self.committed = flight.to;
         // A close that the mirror took is its own proof: there is nothing left that another node could own.
         let has_closed = self.room.is_closed() && flight.to == self.room.version();
         if flight.term == self.lease.term || has_closed {
             self.proven_term = self.lease.term;
         }
-    }
-
-    fn has_mirrored(&mut self, now: Timestamp, flight: &Flight) {
-        self.has_committed(flight);
         if !self.is_degraded {
             return;
         }

@@ -148,18 +148,19 @@ fn an_idle_room_is_verified_now_and_then() {
 }
 
 #[test]
-fn a_close_that_sql_has_needs_no_other_proof_after_a_lapse() {
-    let mut stage = Stage::with_one();
-    stage.stand(Standing::Held, 1);
-    let end = crate::room::record::EndReason::Ended;
-    let _ = stage.owner.apply(stage.now, Input::End(end));
-    assert_eq!(stage.commit(CommitOutcome::Missing), Fate::Ours);
-    stage.pass(6_000);
-    let to = stage.owner.next_loss(stage.now).unwrap().commit.changes.to;
-    let fate = stage
-        .owner
-        .recovered(stage.now, to, CommitOutcome::Missing, Recovery::Closed);
-    assert_eq!(fate, Fate::Ours);
-    assert!(stage.owner.next_commit().is_none());
-    assert!(stage.told().contains(&"Closed durable".to_owned()));
+fn a_close_that_sql_has_is_the_owners_own_only_if_its_lease_never_lapsed() {
+    for (term, fate) in [(0, Fate::Ours), (1, Fate::Lost)] {
+        let mut stage = Stage::with_one();
+        stage.stand(Standing::Held, term);
+        let end = crate::room::record::EndReason::Ended;
+        let _ = stage.owner.apply(stage.now, Input::End(end));
+        let outcome = CommitOutcome::Missing;
+        assert_eq!(stage.commit(outcome), Fate::Ours);
+        stage.pass(6_000);
+        let to = stage.owner.next_loss(stage.now).unwrap().commit.changes.to;
+        let closed = Recovery::Closed;
+        assert_eq!(stage.owner.recovered(stage.now, to, outcome, closed), fate);
+        let is_told = stage.told().contains(&"Closed durable".to_owned());
+        assert_eq!(is_told, fate == Fate::Ours);
+    }
 }
