@@ -24,8 +24,8 @@ use super::{
 
 /// A server that leaves something unanswered for this long is given up.
 const SILENCE: Duration = Duration::from_millis(1_500);
-/// The same for a `JoinRoom`: a room may be claimed meanwhile (the contract lets a join wait 3 s).
-const JOIN_SILENCE: Duration = Duration::from_secs(4);
+/// The same for a `JoinRoom`, as long as a node may take for one: it waits until a silent owner goes on or has expired.
+const JOIN_SILENCE: Duration = Duration::from_secs(10);
 /// Without anything unanswered for this long a `KeepAlive` is sent.
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
 /// Between two attempts to connect: jitter in this range of milliseconds.
