@@ -60,6 +60,8 @@ struct State {
     watch: Watch,
     /// The others of the last copy.
     nodes: Vec<NodeRecord>,
+    /// Of the mirror that they were read from.
+    generation: Option<String>,
     /// Nodes whose end was noticed, with their last heartbeat: one that goes on was not gone.
     gone: HashMap<NodeId, u64>,
     gone_order: VecDeque<NodeId>,
@@ -96,6 +98,7 @@ impl Registry {
             state: Mutex::new(State {
                 watch: Watch::new(expiry_ms),
                 nodes: Vec::new(),
+                generation: None,
                 gone: HashMap::new(),
                 gone_order: VecDeque::new(),
             }),
@@ -115,8 +118,11 @@ impl Registry {
     /// When the mirror does not answer.
     pub async fn refresh(&self) -> Result<(), MirrorFault> {
         let nodes = self.mirror.nodes().await?;
+        // Read behind the list: a mirror that had lost it is another one.
+        let generation = self.mirror.generation().await?;
         let now = self.clock.now();
         let mut state = self.state();
+        state.generation = generation;
         let listed: HashSet<NodeId> = nodes.iter().map(|node| node.node_id).collect();
         for former in std::mem::take(&mut state.nodes) {
             if !listed.contains(&former.node_id) {
@@ -217,13 +223,18 @@ impl Registry {
     /// Its end is known, or its heartbeat has stood still long enough; none: neither.
     fn end_of(&self, state: &State, node_id: NodeId) -> Option<Former> {
         let listed = state.nodes.iter().find(|node| node.node_id == node_id);
-        let may_take_expired = self
-            .tenure
-            .lease()
-            .is_none_or(|lease| lease.may_take_expired(self.clock.now()));
+        let (may_take_expired, is_same_mirror) = match self.tenure.lease() {
+            Some(lease) => (
+                lease.may_take_expired(self.clock.now()),
+                lease.generation() == state.generation.as_deref(),
+            ),
+            None => (true, true),
+        };
+        // One that a mirror which lost everything does not list is about to write itself down again.
+        let is_unlisted = listed.is_none() && is_same_mirror;
         let former = Former {
             is_gone: state.gone.contains_key(&node_id),
-            has_expired: may_take_expired && (listed.is_none() || state.watch.is_expired(node_id)),
+            has_expired: may_take_expired && (is_unlisted || state.watch.is_expired(node_id)),
             seen_at: listed.map(|node| node.seen_at),
         };
         (former.is_gone || former.has_expired).then_some(former)

@@ -77,3 +77,10 @@ fn an_owner_that_leaves() {
 fn a_mirror_that_forgets_everything() {
     endure(&Fault::LoseAll, None);
 }
+
+/// A mirror that had just forgotten all nodes did not list the owner, and that was taken for its end.
+#[test]
+fn an_owner_that_a_lost_mirror_does_not_list_yet() {
+    let outcome = run(Plan::of(5_285));
+    assert_eq!(outcome.violation, None, "{}", outcome.log);
+}

@@ -44,6 +44,8 @@ pub struct SimPeers {
 struct State {
     watch: Watch,
     nodes: Vec<NodeRecord>,
+    /// Of the mirror that they were read from.
+    generation: Option<String>,
     gone: BTreeSet<NodeId>,
     /// All that were ever listed. One that expired and was taken off the list may be back, unseen by a node that was cut off.
     known: BTreeSet<NodeId>,
@@ -72,6 +74,7 @@ impl SimPeers {
             mirror,
             tenure,
             state: Mutex::new(State {
+                generation: None,
                 watch: Watch::new(DEADLINES.expiry_ms),
                 nodes: Vec::new(),
                 gone: BTreeSet::new(),
@@ -86,8 +89,11 @@ impl SimPeers {
 
     pub async fn refresh(&self) -> Result<(), MirrorFault> {
         let nodes = self.mirror.nodes().await?;
+        // Read behind the list: a mirror that had lost it is another one.
+        let generation = self.mirror.generation().await?;
         let now = self.world.now();
         let mut state = self.state();
+        state.generation = generation;
         for former in std::mem::take(&mut state.nodes) {
             if !nodes.iter().any(|node| node.node_id == former.node_id) {
                 state.watch.forget(former.node_id);
@@ -229,15 +235,19 @@ impl SimPeers {
     }
 
     fn end_of(&self, node_id: NodeId) -> Option<Former> {
-        let may_take_expired = self
-            .tenure
-            .lease()
-            .is_none_or(|lease| lease.may_take_expired(self.world.now()));
         let state = self.state();
+        let (may_take_expired, is_same_mirror) = match self.tenure.lease() {
+            Some(lease) => (
+                lease.may_take_expired(self.world.now()),
+                lease.generation() == state.generation.as_deref(),
+            ),
+            None => (true, true),
+        };
         let listed = state.nodes.iter().find(|node| node.node_id == node_id);
+        let is_unlisted = listed.is_none() && is_same_mirror;
         let former = Former {
             is_gone: state.gone.contains(&node_id),
-            has_expired: may_take_expired && (listed.is_none() || state.watch.is_expired(node_id)),
+            has_expired: may_take_expired && (is_unlisted || state.watch.is_expired(node_id)),
             seen_at: listed.map(|node| node.seen_at),
         };
         (former.is_gone || former.has_expired).then_some(former)
