@@ -22,10 +22,9 @@ pub use self::{
 };
 use crate::{
     clock::Clock,
-    ids::{Epoch, NodeId, RoomId, TenantId, Version},
+    ids::{Epoch, NodeId, RoomId, SessionId, TenantId, Version},
     lease::{LeaseView, Standing},
     mirror::{Claim, ClaimOutcome, MirrorFault, Ownership, RoomMirror},
-    recorder::LOST_AFTER,
     room::{Room, RoomBasis, rules::Rules},
     store::OpenSession,
 };
@@ -139,26 +138,28 @@ impl Claimant {
         let mut claims = 0;
         while claims < CLAIMS_MAX {
             let stored = self.mirror.ownership(room_id).await.map_err(unavailable)?;
-            let basis = match stored {
-                Some(_) => None,
+            let (basis, lost) = match stored {
+                Some(_) => (None, Vec::new()),
                 // Nothing left to be taken over.
                 None if tenant_id.is_none() => return Err(StartError::RoomNotFound),
                 // Unknown to the mirror: it is begun from SQL, if it exists at all.
                 None => {
                     let basis = self.basis_of(room_id, tenant_id).await?;
-                    if !self.may_begin(room_id).await? {
+                    let Some(lost) = self.may_begin(room_id).await? else {
                         if tokio::time::Instant::now() >= until {
                             warn!(room = %room_id, "SQL has a live session that the mirror does not know");
                             return Err(StartError::Unavailable);
                         }
                         tokio::time::sleep(OWNER_LOOK).await;
                         continue;
-                    }
-                    Some(basis)
+                    };
+                    (Some(basis), lost)
                 }
             };
             let former = self.require_claimable(room_id, stored).await?;
             if let Some(started) = self.claim(room_id, stored, former, basis).await? {
+                // Only now: before the claim an owner could still have come back with one of them.
+                self.close_lost(lost).await;
                 return Ok(started);
             }
             claims += 1;
@@ -253,9 +254,10 @@ impl Claimant {
         }
     }
 
-    /// Whether a room that the mirror does not know may begin anew. Not while an owner may be about to write it again: when the
-    /// mirror lost everything a moment ago, or when SQL has a session of it as live that no close explains.
-    async fn may_begin(&self, room_id: RoomId) -> Result<bool, StartError> {
+    /// Whether a room that the mirror does not know may begin anew, and which of its sessions are lost then. Not while an owner
+    /// may be about to write it again: when the mirror lost everything a moment ago, or when SQL has a session of it as live
+    /// that no close explains.
+    async fn may_begin(&self, room_id: RoomId) -> Result<Option<Vec<SessionId>>, StartError> {
         // Read after the mirror was seen not to know the room: a loss before that shows here.
         let generation = match &self.tenure {
             Tenure::Sole(_) => None,
@@ -265,12 +267,12 @@ impl Claimant {
         if let (Some(generation), Some(lease)) = (generation, self.tenure.lease())
             && (lease.is_generation_young(now) || generation.as_deref() != lease.generation())
         {
-            return Ok(false);
+            return Ok(None);
         }
         match self.ledger.open_sessions(room_id).await {
-            Ok(open) => self.are_over(room_id, open).await,
+            Ok(open) => self.lost_of(room_id, open).await,
             // The room has been live here before, and its last close is in the outbox at least: unless that was lost.
-            Err(_) => Ok(!self.has_lost_everything()),
+            Err(_) => Ok((!self.has_lost_everything()).then(Vec::new)),
         }
     }
 
@@ -280,22 +282,36 @@ impl Claimant {
             .is_some_and(|lease| lease.has_lost_everything())
     }
 
-    /// Whether sessions that are open in SQL are over all the same: their close waits in the outbox, or they are lost.
-    async fn are_over(&self, room_id: RoomId, open: Vec<OpenSession>) -> Result<bool, StartError> {
-        for session in open {
-            let is_finished = self.mirror.is_finished(room_id, session.session_id);
-            if is_finished.await.map_err(unavailable)? {
-                continue;
+    /// Which of the sessions that are open in SQL are lost; those whose close waits in the outbox are not. None: an owner may
+    /// still have one.
+    async fn lost_of(
+        &self,
+        room_id: RoomId,
+        open: Vec<OpenSession>,
+    ) -> Result<Option<Vec<SessionId>>, StartError> {
+        let mut lost = Vec::new();
+        for OpenSession { session_id, .. } in open {
+            let is_finished = self.mirror.is_finished(room_id, session_id);
+            if !is_finished.await.map_err(unavailable)? {
+                lost.push(session_id);
             }
-            let seen_at = session.last_seen_at.max(session.start_time);
-            let silent_ms = u128::from(self.clock.now().ms_since(seen_at));
-            if silent_ms < LOST_AFTER.as_millis() {
-                return Ok(false);
-            }
-            let closed = self.ledger.close_lost(session.session_id).await;
-            closed.map_err(|_| StartError::Unavailable)?;
         }
-        Ok(true)
+        let now = self.clock.now();
+        let is_complete = self
+            .tenure
+            .lease()
+            .is_none_or(|lease| lease.is_mirror_complete(now));
+        Ok((lost.is_empty() || is_complete).then_some(lost))
+    }
+
+    /// What cannot be closed now, the recorder closes.
+    async fn close_lost(&self, lost: Vec<SessionId>) {
+        for session in lost {
+            match self.ledger.close_lost(session).await {
+                Ok(()) => warn!(%session, "a session was lost with its owner and the mirror"),
+                Err(fault) => warn!(%session, %fault, "a lost session could not be closed"),
+            }
+        }
     }
 
     /// None: somebody else was faster.

@@ -6,6 +6,7 @@ mod drain;
 mod heartbeat;
 mod judge;
 mod orphans;
+mod ports;
 mod probe;
 mod registry;
 pub mod socket;
@@ -18,6 +19,7 @@ pub use self::{
     heartbeat::{Heartbeat, Load, pulse},
     judge::keep_judging,
     orphans::take_over_orphans,
+    ports::{Calls, Probe},
     registry::{Identity, Registry},
 };
 use crate::ids::{NodeId, RoomId};

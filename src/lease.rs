@@ -55,6 +55,13 @@ impl Deadlines {
         self.own_deadline_ms / 2
     }
 
+    /// After a mirror has been there for so long, what it does not know is lost: an owner that stood still beyond its expiry
+    /// waits for another one before it writes its rooms again.
+    #[must_use]
+    pub fn complete_ms(self) -> u64 {
+        3 * self.expiry_ms
+    }
+
     /// How long a judgement counts: it is made again with each heartbeat.
     #[must_use]
     pub fn judgement_ms(self) -> u64 {
@@ -184,6 +191,11 @@ impl Lease {
             // It stood still before the outage: somebody may have gone on in its place meanwhile.
             judgement = Judgement::Unknown;
         }
+        if judgement == Judgement::CutOff && now.ms_since(self.runs_since) < self.deadlines.fresh_ms()
+        {
+            // It has only just begun to run again: its own heartbeat comes first, and may find that the rooms are still its own.
+            judgement = Judgement::Unknown;
+        }
         let until = now.plus_ms(self.deadlines.judgement_ms());
         self.cell.judged(judgement, until);
         judgement
@@ -210,6 +222,17 @@ impl Lease {
     pub fn is_generation_young(&self, now: Timestamp) -> bool {
         self.generation_since
             .is_some_and(|since| now.ms_since(since) < self.deadlines.expiry_ms)
+    }
+
+    /// Whether every room that a living owner has must be in the mirror by now: this node has had it without interruption for so
+    /// long, and it has lost nothing meanwhile, that even an owner that stood still has written its rooms again.
+    #[must_use]
+    pub fn is_mirror_complete(&self, now: Timestamp) -> bool {
+        let has_mirror = self.has_mirror_for(now);
+        has_mirror.is_some_and(|for_ms| for_ms >= self.deadlines.complete_ms())
+            && self
+                .generation_since
+                .is_none_or(|since| now.ms_since(since) >= self.deadlines.complete_ms())
     }
 
     /// Whether the mirror has ever lost everything in the life of this node.

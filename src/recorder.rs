@@ -38,7 +38,7 @@ const TOUCH_EVERY: Duration = Duration::from_secs(60);
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 /// A session seen alive more recently is not called lost: its room may be on its way into the mirror. Three times the pace at
 /// which live sessions are touched, by whatever process.
-pub const LOST_AFTER: Duration = Duration::from_secs(180);
+const LOST_AFTER: Duration = Duration::from_secs(180);
 /// Sessions refused for good that are remembered, so as not to be tried with every round.
 const REFUSED_MAX: usize = 10_000;
 

@@ -129,6 +129,14 @@ async fn serve_until_told(
             let node = Arc::clone(&node);
             move || has_mirror_for(&node)
         }),
+        introduced: Arc::new({
+            let node = Arc::clone(&node);
+            move |neighbour| {
+                if let Some(registry) = &node.registry {
+                    registry.introduced(neighbour);
+                }
+            }
+        }),
         drain: Arc::new({
             let told = Arc::clone(&told);
             move || told.notify_one()
@@ -255,6 +263,7 @@ fn start_tasks(
         io.spawn(cluster::pulse(tenure.clone(), node.clock));
         let look = config.cluster.heartbeat / LOOKS_PER_HEARTBEAT;
         io.spawn(Arc::clone(registry).keep_fresh(look));
+        io.spawn(Arc::clone(registry).keep_introducing(config.cluster.heartbeat));
         io.spawn(cluster::keep_judging(
             tenure.clone(),
             node.clock,
@@ -348,7 +357,7 @@ async fn stop(config: &Config, node: &crate::actor::Node, rooms: &Rooms, health:
     health.enter(Phase::Draining);
     let mirror = Arc::clone(&node.mirror);
     let hand_over = match &node.registry {
-        Some(registry) => cluster::to_successors(Arc::clone(registry), mirror),
+        Some(registry) => cluster::to_successors(Arc::clone(registry), node.client.clone(), mirror),
         None => cluster::to_nobody(mirror),
     };
     match rooms.stop(hand_over, config.cluster.drain_timeout).await {

@@ -3,6 +3,7 @@
 
 use std::{error::Error, io, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use reqwest::{
     Client, Method, RequestBuilder, StatusCode,
     header::{CONTENT_TYPE, HeaderValue},
@@ -13,7 +14,7 @@ use thiserror::Error as ThisError;
 use tracing::debug;
 use url::Url;
 
-use super::Neighbour;
+use super::{Calls, Neighbour, Probe, probe::refuses_twice};
 use crate::{
     clock::wall_time,
     ids::{Epoch, NodeId, RoomId},
@@ -38,6 +39,8 @@ const ASK_PATIENCE: Duration = Duration::from_secs(9);
 const TAKE_PATIENCE: Duration = Duration::from_secs(5);
 /// Longest wait until a neighbour has understood that it shall drain.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(3);
+/// Longest wait for a sign of life.
+const PROBE_PATIENCE: Duration = Duration::from_millis(500);
 /// Longest wait for a name.
 const IDENTITY_PATIENCE: Duration = Duration::from_secs(2);
 /// Largest answer: the participants of a room of 10,000.
@@ -187,29 +190,6 @@ impl NodeClient {
         answer(request).await.map(|_| ())
     }
 
-    /// Whether a neighbour has the mirror.
-    pub async fn mirror_of(&self, neighbour: &Neighbour, patience: Duration) -> MirrorAnswer {
-        let asked = async {
-            let request = self
-                .request(Method::GET, neighbour, "/internal/mirror", Grant::Mirror)
-                .timeout(patience);
-            match answer(request).await.and_then(|body| decode(&body)) {
-                Ok(MirrorState {
-                    has_for_ms: Some(for_ms),
-                }) => MirrorAnswer::Has { for_ms },
-                Ok(MirrorState { has_for_ms: None }) => MirrorAnswer::HasNot,
-                Err(CallFault::Refused) => MirrorAnswer::Refused,
-                Err(CallFault::Failed) if self.is_another(neighbour).await => MirrorAnswer::Refused,
-                Err(CallFault::Moved | CallFault::Silent | CallFault::Failed) => {
-                    MirrorAnswer::Silent
-                }
-            }
-        };
-        tokio::time::timeout(patience, asked)
-            .await
-            .unwrap_or(MirrorAnswer::Silent)
-    }
-
     /// Asks a neighbour to hand its rooms over and to end.
     ///
     /// # Errors
@@ -260,6 +240,53 @@ impl NodeClient {
     /// What makes `audience` believe this node.
     pub(super) fn token(&self, audience: NodeId, grant: Grant) -> String {
         node_token::mint(grant, self.node_id, audience, &self.signing, wall_time())
+    }
+}
+
+#[async_trait]
+impl Calls for NodeClient {
+    async fn probe(&self, neighbour: &Neighbour) -> Probe {
+        if refuses_twice(&neighbour.url).await {
+            return Probe::Gone;
+        }
+        let identity = tokio::time::timeout(PROBE_PATIENCE, self.identity(&neighbour.url)).await;
+        match identity {
+            Ok(Ok(Some(node_id))) if node_id != neighbour.node_id => Probe::Gone,
+            Ok(Ok(Some(_))) => Probe::Here,
+            Ok(Ok(None) | Err(_)) | Err(_) => Probe::Silent,
+        }
+    }
+
+    async fn mirror_of(&self, neighbour: &Neighbour, patience: Duration) -> MirrorAnswer {
+        let asked = async {
+            let request = self
+                .request(Method::GET, neighbour, "/internal/mirror", Grant::Mirror)
+                .timeout(patience);
+            match answer(request).await.and_then(|body| decode(&body)) {
+                Ok(MirrorState {
+                    has_for_ms: Some(for_ms),
+                }) => MirrorAnswer::Has { for_ms },
+                Ok(MirrorState { has_for_ms: None }) => MirrorAnswer::HasNot,
+                Err(CallFault::Refused) => MirrorAnswer::Refused,
+                Err(CallFault::Failed) if self.is_another(neighbour).await => MirrorAnswer::Refused,
+                Err(CallFault::Moved | CallFault::Silent | CallFault::Failed) => {
+                    MirrorAnswer::Silent
+                }
+            }
+        };
+        tokio::time::timeout(patience, asked)
+            .await
+            .unwrap_or(MirrorAnswer::Silent)
+    }
+
+    async fn introduce(&self, neighbour: &Neighbour, own: &Url, patience: Duration) {
+        let grant = Grant::Introduce { url: own.clone() };
+        let request = self
+            .request(Method::POST, neighbour, "/internal/introduction", grant)
+            .timeout(patience);
+        if let Err(fault) = answer(request).await {
+            debug!(node = %neighbour.node_id, %fault, "a silent node was not told of this one");
+        }
     }
 }
 

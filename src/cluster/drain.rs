@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 use url::Url;
 
-use super::{Registry, signal_url};
+use super::{NodeClient, Registry, signal_url};
 use crate::{
     actor::HandOver,
     ids::RoomId,
@@ -23,18 +23,23 @@ const ASKED_MAX: usize = 3;
 
 /// Each room to one of the other nodes, in turn; one that nobody takes is left without owner.
 #[must_use]
-pub fn to_successors(registry: Arc<Registry>, mirror: Arc<dyn RoomMirror>) -> HandOver {
+pub fn to_successors(
+    registry: Arc<Registry>,
+    client: NodeClient,
+    mirror: Arc<dyn RoomMirror>,
+) -> HandOver {
     let (turn, places) = (
         Arc::new(AtomicUsize::new(0)),
         Arc::new(Semaphore::new(AT_ONCE)),
     );
     Arc::new(move |room_id, former| {
         let (registry, mirror) = (Arc::clone(&registry), Arc::clone(&mirror));
+        let client = client.clone();
         let (turn, places) = (Arc::clone(&turn), Arc::clone(&places));
         Box::pin(async move {
             let _place = places.acquire_owned().await;
             let first = turn.fetch_add(1, Ordering::Relaxed);
-            let url = hand_over(&registry, first, room_id, former).await;
+            let url = hand_over(&registry, &client, first, room_id, former).await;
             if url.is_none() {
                 release(mirror.as_ref(), room_id, former).await;
             }
@@ -57,6 +62,7 @@ pub fn to_nobody(mirror: Arc<dyn RoomMirror>) -> HandOver {
 
 async fn hand_over(
     registry: &Registry,
+    client: &NodeClient,
     first: usize,
     room_id: RoomId,
     former: Ownership,
@@ -68,7 +74,7 @@ async fn hand_over(
     let count = successors.len();
     successors.rotate_left(first % count);
     for successor in successors.iter().take(ASKED_MAX) {
-        match registry.client().take(successor, room_id, former).await {
+        match client.take(successor, room_id, former).await {
             Ok(()) => return signal_url(&successor.url, room_id),
             Err(fault) => {
                 warn!(room = %room_id, node = %successor.node_id, %fault, "a successor did not take a room");

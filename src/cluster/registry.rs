@@ -1,7 +1,7 @@
 //! The other nodes as this one knows them: a copy of the registry, their heartbeats watched, their ends noticed.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 use url::Url;
 
-use super::{Neighbour, NodeClient, probe::refuses_twice};
+use super::{Calls, Neighbour, Probe};
 use crate::{
     claims::{Former, Peers, Tenure},
     clock::Clock,
@@ -30,6 +30,8 @@ const SUSPECT_LOOK: Duration = Duration::from_millis(50);
 const SUSPECT_PATIENCE: Duration = Duration::from_secs(8);
 /// How long each of the others may take to say whether it has the mirror.
 const ANSWER_PATIENCE: Duration = Duration::from_millis(500);
+/// Nodes that have introduced themselves since the last copy.
+const INTRODUCED_MAX: usize = 1_000;
 
 /// What this node stands for in the registry.
 pub struct Identity {
@@ -47,7 +49,7 @@ pub struct Registry {
     own: Identity,
     clock: Clock,
     tenure: Tenure,
-    client: NodeClient,
+    calls: Arc<dyn Calls>,
     state: Mutex<State>,
     /// One probe of a node at a time, with the last answer.
     probes: Mutex<HashMap<NodeId, Arc<LastProbe>>>,
@@ -60,22 +62,13 @@ struct State {
     watch: Watch,
     /// The others of the last copy.
     nodes: Vec<NodeRecord>,
+    /// Nodes that have come up since, as they said themselves.
+    introduced: BTreeMap<NodeId, Url>,
     /// Of the mirror that they were read from.
     generation: Option<String>,
     /// Nodes whose end was noticed, with their last heartbeat: one that goes on was not gone.
     gone: HashMap<NodeId, u64>,
     gone_order: VecDeque<NodeId>,
-}
-
-/// What a node's address says.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Probe {
-    /// Nobody is there, or another process.
-    Gone,
-    /// The process is there.
-    Here,
-    /// Nothing.
-    Silent,
 }
 
 impl Registry {
@@ -86,7 +79,7 @@ impl Registry {
         own: Identity,
         clock: Clock,
         tenure: Tenure,
-        client: NodeClient,
+        calls: Arc<dyn Calls>,
         expiry_ms: u64,
     ) -> Self {
         Self {
@@ -94,22 +87,17 @@ impl Registry {
             own,
             clock,
             tenure,
-            client,
+            calls,
             state: Mutex::new(State {
                 watch: Watch::new(expiry_ms),
                 nodes: Vec::new(),
+                introduced: BTreeMap::new(),
                 generation: None,
                 gone: HashMap::new(),
                 gone_order: VecDeque::new(),
             }),
             probes: Mutex::default(),
         }
-    }
-
-    /// Calls between nodes.
-    #[must_use]
-    pub fn client(&self) -> &NodeClient {
-        &self.client
     }
 
     /// Copies the registry and looks at every heartbeat in it.
@@ -142,7 +130,41 @@ impl Registry {
             .into_iter()
             .filter(|node| node.node_id != self.own.node_id)
             .collect();
+        // Who introduces itself has registered before: whoever still lives is listed.
+        state.introduced.clear();
         Ok(())
+    }
+
+    /// Another node says that it is there. A node that has no mirror cannot read of those that came up since.
+    pub fn introduced(&self, neighbour: Neighbour) {
+        let mut state = self.state();
+        if state.introduced.len() < INTRODUCED_MAX {
+            state.introduced.insert(neighbour.node_id, neighbour.url);
+        }
+    }
+
+    /// Tells nodes whose heartbeat stands still of this one: if they live, they have lost the mirror and must learn, before
+    /// they expire, that somebody has it.
+    pub async fn introduce(&self) {
+        let silent: Vec<Neighbour> = {
+            let state = self.state();
+            let silent = state.nodes.iter().filter(|node| {
+                !state.gone.contains_key(&node.node_id) && self.is_suspect(&state, node.node_id)
+            });
+            silent.filter_map(|node| self.as_neighbour(node)).collect()
+        };
+        let told = silent
+            .iter()
+            .map(|node| self.calls.introduce(node, &self.own.url, ANSWER_PATIENCE));
+        futures_util::future::join_all(told).await;
+    }
+
+    /// Introduces this node again and again.
+    pub async fn keep_introducing(self: Arc<Self>, interval: Duration) {
+        loop {
+            tokio::time::sleep(interval).await;
+            self.introduce().await;
+        }
     }
 
     /// Refreshes again and again.
@@ -203,20 +225,26 @@ impl Registry {
             .collect()
     }
 
-    /// Asks every other node that lived when the registry was copied last whether it has the mirror.
-    pub(super) async fn ask_for_mirror(&self) -> Vec<MirrorAnswer> {
+    /// Asks every other node whether it has the mirror: those that lived when the registry was copied last, and those that have
+    /// introduced themselves since.
+    pub async fn ask_for_mirror(&self) -> Vec<MirrorAnswer> {
         let others: Vec<Neighbour> = {
             let state = self.state();
-            state
+            let listed = state
                 .nodes
                 .iter()
                 .filter(|node| !state.watch.is_expired(node.node_id))
-                .filter_map(|node| self.as_neighbour(node))
-                .collect()
+                .filter(|node| !state.introduced.contains_key(&node.node_id))
+                .filter_map(|node| self.as_neighbour(node));
+            let introduced = state.introduced.iter().map(|(node_id, url)| Neighbour {
+                node_id: *node_id,
+                url: url.clone(),
+            });
+            listed.chain(introduced).collect()
         };
         let questions = others
             .iter()
-            .map(|other| self.client.mirror_of(other, ANSWER_PATIENCE));
+            .map(|other| self.calls.mirror_of(other, ANSWER_PATIENCE));
         futures_util::future::join_all(questions).await
     }
 
@@ -284,17 +312,24 @@ impl Registry {
     }
 
     async fn ask_address(&self, node: &NodeRecord) -> Probe {
-        let Ok(url) = Url::parse(&node.url) else {
-            return Probe::Silent;
-        };
-        if url.origin() == self.own.url.origin() || refuses_twice(&url).await {
-            return Probe::Gone;
+        match self.as_neighbour(node) {
+            None => Probe::Silent,
+            // This process listens there.
+            Some(neighbour) if neighbour.url.origin() == self.own.url.origin() => Probe::Gone,
+            Some(neighbour) => self.calls.probe(&neighbour).await,
         }
-        let identity = tokio::time::timeout(ANSWER_PATIENCE, self.client.identity(&url)).await;
-        match identity {
-            Ok(Ok(Some(node_id))) if node_id != node.node_id => Probe::Gone,
-            Ok(Ok(Some(_))) => Probe::Here,
-            Ok(Ok(None) | Err(_)) | Err(_) => Probe::Silent,
+    }
+
+    /// The end of a node. One that was watched to expire must be seen to stand still *now*, after its room's ownership was
+    /// read: the last look may be older than its return.
+    async fn confirmed_end_of(&self, node_id: NodeId) -> Result<Option<Former>, MirrorFault> {
+        let known = self.end_of(&self.state(), node_id);
+        match known {
+            Some(former) if !former.is_gone => {
+                self.refresh().await?;
+                Ok(self.end_of(&self.state(), node_id))
+            }
+            known => Ok(known),
         }
     }
 
@@ -345,7 +380,7 @@ impl Peers for Registry {
             // Its sessions belong into another database, however it is.
             return Ok(Former::default());
         }
-        if let Some(former) = self.end_of(&self.state(), node_id) {
+        if let Some(former) = self.confirmed_end_of(node_id).await? {
             return Ok(former);
         }
         let Some(node) = self.listed(node_id) else {
@@ -353,8 +388,10 @@ impl Peers for Registry {
             return Ok(Former::default());
         };
         let answer = self.probe(&node);
-        let probe = tokio::select! {
-            Some(former) = self.until_settled(node_id) => return Ok(former),
+        let probe = tokio::select! { biased;
+            Some(_) = self.until_settled(node_id) => {
+                return Ok(self.confirmed_end_of(node_id).await?.unwrap_or_default());
+            }
             probe = answer => probe,
         };
         if probe == Probe::Gone {
@@ -364,7 +401,7 @@ impl Peers for Registry {
             // It neither answers nor refuses: who waits for its rooms waits here for it to go on or to expire.
             let settled = tokio::time::timeout(SUSPECT_PATIENCE, self.until_settled(node_id)).await;
             match settled {
-                Ok(Some(former)) => return Ok(former),
+                Ok(Some(_)) => return Ok(self.confirmed_end_of(node_id).await?.unwrap_or_default()),
                 Ok(None) => {}
                 Err(_) => warn!(node = %node_id, "a node is silent and has not expired"),
             }

@@ -30,7 +30,10 @@ use super::{
 use crate::{
     actor::{AskError, Gate, Origin, Person},
     claims::StartError,
-    cluster::client::{AskAnswer, HandOver, MirrorState},
+    cluster::{
+        Neighbour,
+        client::{AskAnswer, HandOver, MirrorState},
+    },
     ids::RoomId,
     mirror::Ownership,
     room::command::AdminCommand,
@@ -58,6 +61,8 @@ pub(super) fn endpoints(gate: &Arc<Gate>) -> Vec<Endpoint> {
         Endpoint::at("/internal/rooms/{roomId}/signal").on(Method::GET, signal.wrap(only_nodes())),
         Endpoint::at("/internal/mirror")
             .on(Method::GET, web::route().to(mirror).wrap(only_nodes())),
+        Endpoint::at("/internal/introduction")
+            .on(Method::POST, web::route().to(introduction).wrap(only_nodes())),
         Endpoint::at("/internal/drain").on(Method::POST, web::route().to(drain).wrap(only_nodes())),
     ]
 }
@@ -109,6 +114,7 @@ fn opens(grant: &Grant, path: &str) -> bool {
         Grant::Ask { room } => path == format!("/internal/rooms/{room}/ask"),
         Grant::Take { room } => path == format!("/internal/rooms/{room}/take"),
         Grant::Mirror => path == "/internal/mirror",
+        Grant::Introduce { .. } => path == "/internal/introduction",
         Grant::Drain => path == "/internal/drain",
     }
 }
@@ -166,6 +172,18 @@ async fn mirror(state: Data<AppState>) -> Json<MirrorState> {
     })
 }
 
+/// Another node is there.
+async fn introduction(state: Data<AppState>, node: Node) -> Result<HttpResponse, Problem> {
+    let Grant::Introduce { url } = node.0.grant else {
+        return Err(Problem::not_a_node());
+    };
+    (state.introduced)(Neighbour {
+        node_id: node.0.issuer,
+        url,
+    });
+    Ok(HttpResponse::NoContent().finish())
+}
+
 /// Ends this node as SIGTERM does.
 async fn drain(state: Data<AppState>) -> HttpResponse {
     (state.drain)();
@@ -201,6 +219,7 @@ mod tests {
                 format!("/internal/rooms/{room}/take"),
                 "/internal/mirror".to_owned(),
                 "/internal/drain".to_owned(),
+                "/internal/introduction".to_owned(),
             ]
         };
         for (grant, opened) in [
@@ -208,6 +227,12 @@ mod tests {
             (Grant::Take { room }, vec![1]),
             (Grant::Mirror, vec![2]),
             (Grant::Drain, vec![3]),
+            (
+                Grant::Introduce {
+                    url: "http://node:8080".parse().unwrap(),
+                },
+                vec![4],
+            ),
         ] {
             for (index, path) in paths(room).iter().enumerate() {
                 assert_eq!(opens(&grant, path), opened.contains(&index), "{path}");

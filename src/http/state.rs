@@ -16,6 +16,7 @@ use super::{auth::KeyRing, problem::Problem, throttle::Throttle};
 use crate::{
     actor::Rooms,
     clock::wall_time,
+    cluster::Neighbour,
     config::{Config, IceServer},
     ids::{RoomId, TenantId, Timestamp, UserId},
     metrics::Metrics,
@@ -35,6 +36,8 @@ pub type ReadinessSource = Arc<dyn Fn() -> Readiness + Send + Sync>;
 
 /// For how many milliseconds the node has had the mirror without interruption; none: it has not.
 pub type MirrorSource = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
+/// Hears of a node that has come up.
+pub type Introductions = Arc<dyn Fn(Neighbour) + Send + Sync>;
 /// Makes the node hand its rooms over and end, as SIGTERM does; repeats do nothing.
 pub type DrainSwitch = Arc<dyn Fn() + Send + Sync>;
 
@@ -132,6 +135,8 @@ pub struct Parts {
     pub readiness: ReadinessSource,
     /// What other nodes are told of the mirror.
     pub has_mirror_for: MirrorSource,
+    /// Other nodes that introduce themselves.
+    pub introduced: Introductions,
     /// Ends the node.
     pub drain: DrainSwitch,
 }
@@ -150,6 +155,8 @@ pub struct AppState {
     pub readiness: ReadinessSource,
     /// What other nodes are told of the mirror.
     pub has_mirror_for: MirrorSource,
+    /// Other nodes that introduce themselves.
+    pub introduced: Introductions,
     /// Ends the node.
     pub drain: DrainSwitch,
     /// WebSockets are let in: the node has made sure that it is who its address says.
@@ -179,6 +186,7 @@ impl AppState {
             options: parts.options,
             readiness: parts.readiness,
             has_mirror_for: parts.has_mirror_for,
+            introduced: parts.introduced,
             drain: parts.drain,
             is_open: AtomicBool::new(false),
             keys: KeyRing::new(&parts.bootstrap),

@@ -170,6 +170,33 @@ fn new_generation_is_told_once_and_holds_takeovers_back() {
 }
 
 #[test]
+fn mirror_is_complete_when_it_was_there_for_three_expiries_and_lost_nothing() {
+    let mut lease = renewed(PartitionPolicy::Stop, 18_000);
+    assert!(lease.is_mirror_complete(at(18_005)));
+    assert!(!renewed(PartitionPolicy::Stop, 17_000).is_mirror_complete(at(17_999)));
+    lease.renew(at(18_500), at(18_505), "h");
+    for ms in (19_000..=36_500).step_by(500) {
+        lease.look(at(ms));
+        lease.renew(at(ms), at(ms + 4), "h");
+    }
+    assert!(!lease.is_mirror_complete(at(36_504)));
+    assert!(lease.is_mirror_complete(at(36_505)));
+    lease.miss();
+    assert!(!lease.is_mirror_complete(at(36_505)));
+}
+
+#[test]
+fn node_that_stood_still_gives_nothing_up_before_its_own_heartbeat_had_time() {
+    let cut_off = [MirrorAnswer::Has { for_ms: 60_000 }];
+    let mut lease = renewed(PartitionPolicy::Stop, 3_000);
+    lease.look(at(20_000));
+    assert_eq!(lease.judged(at(20_010), &cut_off), Judgement::Unknown);
+    look_until(&mut lease, 20_500, 21_500);
+    assert_eq!(lease.judged(at(21_999), &cut_off), Judgement::Unknown);
+    assert_eq!(lease.judged(at(22_000), &cut_off), Judgement::CutOff);
+}
+
+#[test]
 fn watched_heartbeat_expires_when_it_was_seen_to_stand_still_long_enough() {
     let mut watch = Watch::new(6_000);
     for ms in (0..=5_000).step_by(1_000) {

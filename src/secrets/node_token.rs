@@ -7,6 +7,7 @@
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use url::Url;
 
 use super::{
     Purpose, SigningKey,
@@ -59,6 +60,11 @@ pub enum Grant {
     },
     /// Whether the audience has the mirror.
     Mirror,
+    /// The issuer is there, and listens at this URL.
+    Introduce {
+        /// As it advertises it.
+        url: Url,
+    },
     /// The audience is to hand its rooms over and to end.
     Drain,
 }
@@ -163,6 +169,7 @@ impl Grant {
     fn is_allowed(&self) -> bool {
         match self {
             Self::Join { name, .. } => is_display_name(name),
+            Self::Introduce { url } => matches!(url.scheme(), "http" | "https"),
             Self::Ask { .. } | Self::Take { .. } | Self::Mirror | Self::Drain => true,
         }
     }

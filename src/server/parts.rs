@@ -107,7 +107,7 @@ impl Parts {
                 },
                 clock,
                 tenure.clone(),
-                client.clone(),
+                Arc::new(client.clone()),
                 deadlines.expiry_ms,
             ))
         });

@@ -114,10 +114,12 @@ impl Truth {
     /// Whether a session must be closed in the end.
     pub fn sessions(&self) -> impl Iterator<Item = (SessionId, bool)> + '_ {
         // What an owner began without the mirror and then lost was never durable.
-        self.sessions
-            .iter()
-            .filter(|(_, history)| history.room.is_some())
-            .map(|(session_id, history)| (*session_id, history.is_excused))
+        self.sessions.iter().filter_map(|(session_id, history)| {
+            let room_id = history.room?;
+            // Lost by the mirror, and nobody has gone on with it since.
+            let is_lost = self.at_risk.contains_key(&room_id);
+            Some((*session_id, history.is_excused || is_lost))
+        })
     }
 
     fn excuse(&mut self, session: Option<SessionId>) {

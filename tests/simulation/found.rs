@@ -1,5 +1,7 @@
 //! Troubles that once broke a promise, each by itself, whatever seeds stand for by now.
 
+use callboard::lease::PartitionPolicy;
+
 use crate::{
     plan::{Fault, Mishap, Plan},
     run::run,
@@ -76,6 +78,29 @@ fn an_owner_that_leaves() {
 #[test]
 fn a_mirror_that_forgets_everything() {
     endure(&Fault::LoseAll, None);
+}
+
+/// The only other nodes had left; one that came up afterwards took the rooms, unseen by an owner that had no mirror to read of it.
+#[test]
+fn a_node_that_comes_up_while_the_owner_is_cut_off() {
+    for seed in 1..=SEEDS {
+        let mut plan = Plan::of(seed);
+        plan.policy = PartitionPolicy::Stop;
+        let mishap = |fault| Mishap {
+            fault,
+            owner_of: None,
+            end: None,
+        };
+        plan.faults = vec![
+            (3_000, mishap(Fault::Drain { machine: 1 })),
+            (3_000, mishap(Fault::Drain { machine: 2 })),
+            (9_000, mishap(Fault::Cut { machine: 0 })),
+            (14_500, mishap(Fault::Restart { machine: 1 })),
+            (15_500, mishap(Fault::Restart { machine: 2 })),
+        ];
+        let outcome = run(plan);
+        assert_eq!(outcome.violation, None, "{}\nseed {seed}", outcome.log);
+    }
 }
 
 /// A mirror that had just forgotten all nodes did not list the owner, and that was taken for its end.

@@ -542,13 +542,13 @@ impl Hosted {
             owner: Some(node.node_id),
             epoch: self.owner.room().epoch(),
         };
-        let (peers, mirror, own) = (
-            Arc::clone(&node.peers),
+        let (calls, registry) = (node.calls.clone(), Arc::clone(&node.registry));
+        let (mirror, own) = (
             Arc::clone(&node.mirror),
             node.node_id,
         );
         node.work.push(Box::pin(async move {
-            let successor = peers.hand_over(room_id, former).await;
+            let successor = calls.hand_over(&registry, room_id, former).await;
             if successor.is_none() {
                 // What could not be released is taken over.
                 let _ = mirror.release(room_id, own, former.epoch).await;

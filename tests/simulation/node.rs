@@ -8,6 +8,7 @@ use std::{
 
 use callboard::{
     claims::{Claimant, Peers, StartError, Started, Tenure},
+    cluster::{Identity, Neighbour, Registry},
     ids::{ConnectionId, NodeId, RoomId, Seq, SessionId, StayId, Timestamp, UserId},
     lease::{Judgement, Lease, MirrorAnswer},
     mirror::{CommitOutcome, MirrorFault, NodeRecord, Ownership, RoomMirror},
@@ -29,7 +30,7 @@ use crate::{
     hosted::Hosted,
     mirror::{SimMirror, short},
     notes::Notes,
-    peers::SimPeers,
+    peers::SimCalls,
     plan::DEADLINES,
     sql::{SimLedger, TENANT},
     world::{Delivery, World},
@@ -38,6 +39,8 @@ use crate::{
 /// How often the lease sees that the process runs, and is judged.
 const PULSE_MS: u64 = 100;
 const REFRESH_MS: u64 = 250;
+/// All processes share one.
+const DATABASE: &str = "one";
 const ORPHANS_MS: u64 = 3_000;
 const TRY_AGAIN: Duration = Duration::from_millis(50);
 const JOIN_PATIENCE_MS: u64 = 10_000;
@@ -71,6 +74,11 @@ pub enum NodeMessage {
     /// Whether it has the mirror.
     AskMirror {
         reply: oneshot::Sender<Option<u64>>,
+    },
+    /// Another process is there.
+    Introduce {
+        neighbour: Neighbour,
+        reply: oneshot::Sender<()>,
     },
     /// Take over a room that its owner hands over.
     Take {
@@ -128,6 +136,7 @@ pub enum Done {
         written: Result<String, MirrorFault>,
     },
     Refreshed,
+    Introduced,
     Judged(Vec<MirrorAnswer>),
     Searched,
     Noted,
@@ -168,7 +177,8 @@ pub struct Node {
     pub node_id: NodeId,
     pub claimant: Arc<Claimant>,
     pub mirror: Arc<dyn RoomMirror>,
-    pub peers: Arc<SimPeers>,
+    pub registry: Arc<Registry>,
+    pub calls: SimCalls,
     pub work: FuturesUnordered<BoxFuture<'static, Done>>,
     pub notes: Notes,
     rooms: BTreeMap<RoomId, Hosted>,
@@ -179,6 +189,7 @@ pub struct Node {
     pulse_at: Timestamp,
     beat_at: Option<Timestamp>,
     refresh_at: Option<Timestamp>,
+    introduce_at: Option<Timestamp>,
     orphans_at: Option<Timestamp>,
     judge_at: Option<Timestamp>,
     generation: Option<String>,
@@ -226,26 +237,38 @@ impl Node {
         let now = world.now();
         let mirror: Arc<dyn RoomMirror> = Arc::new(SimMirror::new(Arc::clone(&world), process));
         let tenure = Tenure::leased(Lease::new(DEADLINES, world.plan.policy, now));
-        let peers = Arc::new(SimPeers::new(
-            Arc::clone(&world),
+        let calls = SimCalls {
+            world: Arc::clone(&world),
             process,
+        };
+        let url = format!("http://machine{}/", world.machine_of(process));
+        let identity = Identity {
             node_id,
+            url: url.parse().unwrap(),
+            database_id: DATABASE.to_owned(),
+        };
+        let registry = Arc::new(Registry::new(
             Arc::clone(&mirror),
+            identity,
+            world.clock,
             tenure.clone(),
+            Arc::new(calls.clone()),
+            DEADLINES.expiry_ms,
         ));
         let claimant = Claimant::new(
             node_id,
             world.clock,
             Arc::clone(&mirror),
             Arc::new(SimLedger(Arc::clone(&world))),
-            Arc::clone(&peers) as Arc<dyn Peers>,
+            Arc::clone(&registry) as Arc<dyn Peers>,
             tenure,
             Arc::clone(&world.plan.rules),
         );
         Self {
             node_id,
             claimant: Arc::new(claimant),
-            peers,
+            registry,
+            calls,
             work: FuturesUnordered::new(),
             notes: Notes::new(Arc::clone(&world), Arc::clone(&mirror), now),
             mirror,
@@ -254,10 +277,10 @@ impl Node {
             stages: BTreeMap::new(),
             record: NodeRecord {
                 node_id,
-                url: format!("http://machine{}", world.machine_of(process)),
+                url,
                 region: "local".to_owned(),
                 version: "1".to_owned(),
-                database_id: "one".to_owned(),
+                database_id: DATABASE.to_owned(),
                 rooms: 0,
                 connections: 0,
                 state: "ready".to_owned(),
@@ -268,6 +291,7 @@ impl Node {
             pulse_at: now,
             beat_at: Some(now),
             refresh_at: Some(now),
+            introduce_at: Some(now),
             orphans_at: Some(now.plus_ms(100)),
             judge_at: Some(now),
             generation: None,
@@ -329,11 +353,19 @@ impl Node {
         }
         if self.refresh_at.is_some_and(|at| at <= now) {
             self.refresh_at = None;
-            let peers = Arc::clone(&self.peers);
+            let registry = Arc::clone(&self.registry);
             self.work.push(Box::pin(async move {
                 // The heartbeat tells of a mirror that is away.
-                let _ = peers.refresh().await;
+                let _ = registry.refresh().await;
                 Done::Refreshed
+            }));
+        }
+        if self.introduce_at.is_some_and(|at| at <= now) {
+            self.introduce_at = None;
+            let registry = Arc::clone(&self.registry);
+            self.work.push(Box::pin(async move {
+                registry.introduce().await;
+                Done::Introduced
             }));
         }
         if self.orphans_at.is_some_and(|at| at <= now) && !self.is_draining() {
@@ -354,9 +386,9 @@ impl Node {
             .is_some_and(|lease| lease.generation().is_some() && lease.has_ended(now));
         if has_ended && self.judge_at.is_some_and(|at| at <= now) {
             self.judge_at = None;
-            let peers = Arc::clone(&self.peers);
+            let registry = Arc::clone(&self.registry);
             self.work.push(Box::pin(async move {
-                Done::Judged(peers.ask_for_mirror().await)
+                Done::Judged(registry.ask_for_mirror().await)
             }));
         }
     }
@@ -364,7 +396,7 @@ impl Node {
     fn search_orphans(&mut self) {
         let (mirror, peers, own) = (
             Arc::clone(&self.mirror),
-            Arc::clone(&self.peers),
+            Arc::clone(&self.registry),
             self.node_id,
         );
         let inbox = self
@@ -395,6 +427,11 @@ impl Node {
                 let lease = self.claimant.tenure.lease();
                 // Who asked may have given up.
                 let _ = reply.send(lease.and_then(|lease| lease.has_mirror_for(now)));
+            }
+            NodeMessage::Introduce { neighbour, reply } => {
+                self.registry.introduced(neighbour);
+                // Who told it may have given up.
+                let _ = reply.send(());
             }
             NodeMessage::Take {
                 room_id,
@@ -693,6 +730,7 @@ impl Node {
                 self.beat(sent_at, written);
             }
             Done::Refreshed => self.refresh_at = Some(now.plus_ms(REFRESH_MS)),
+            Done::Introduced => self.introduce_at = Some(now.plus_ms(DEADLINES.heartbeat_ms)),
             Done::Judged(answers) => {
                 self.judge_at = Some(now.plus_ms(DEADLINES.heartbeat_ms));
                 self.judged(now, &answers);
@@ -789,7 +827,7 @@ impl Node {
 /// As in `cluster/orphans.rs`.
 async fn take_over_orphans(
     mirror: Arc<dyn RoomMirror>,
-    peers: Arc<SimPeers>,
+    peers: Arc<Registry>,
     own: NodeId,
     inbox: mpsc::UnboundedSender<NodeMessage>,
 ) -> Result<(), MirrorFault> {

@@ -8,10 +8,11 @@ use crate::{
     common::{
         client::{TestClient, assert_same_events},
         proxy::Cut,
-        scenario::{TestRoom, attendance_of, within_deadline},
+        redis::Data,
+        scenario::{TestRoom, attendance_of, eventually, within_deadline},
         view::{list, seq_of, text},
     },
-    stage::{SHORT, Stage, say, settle, signal_url},
+    stage::{SHORT, SHORT_EXPIRY, SHORT_OWN_DEADLINE, Stage, say, settle, signal_url},
 };
 
 /// Age of a killed node's last sign of life, at most.
@@ -128,6 +129,59 @@ async fn meeting_goes_on_while_sql_is_away_and_its_owner_dies() {
         let recorded = stage.room.closed_session().await;
         assert_eq!(recorded["id"], session.as_str());
         assert_eq!(list(&recorded, "attendances").len(), 4);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn meeting_that_redis_and_its_owner_lost_begins_anew() {
+    within_deadline(async {
+        let stage = Stage::start(2, &SHORT).await;
+        let mut alice = stage.alice(0).await;
+        let lost = alice.look().session_id.clone();
+        // SQL is told of the session beside the commit.
+        stage.room.until_status("ACTIVE").await;
+        stage.node(0).kill9().await;
+        let flushed = stage.cluster.redis::<String>(&["FLUSHALL"]);
+        assert_eq!(flushed.await.as_deref(), Ok("OK"));
+
+        let joined = stage.come_back(&mut alice, &[1]).await;
+        assert_eq!(joined["type"], "RoomJoined");
+        assert_ne!(joined["sessionId"], lost.as_str());
+        assert_eq!(say(&mut alice, "is anybody there?").await["durable"], true);
+        let ended = format!("SELECT end_reason FROM sessions WHERE id = '{lost}'");
+        eventually("the lost session is closed", async || {
+            (stage.cluster.sql(&ended).await == "lost").then_some(())
+        })
+        .await;
+        assert_eq!(stage.sessions_in_sql().await, 2);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn owner_that_stood_still_while_redis_was_emptied_writes_its_meeting_again() {
+    within_deadline(async {
+        let stage = Stage::start(2, &SHORT).await;
+        let mut alice = stage.alice(0).await;
+        let session = alice.look().session_id.clone();
+        say(&mut alice, "remember this").await;
+        stage.room.until_status("ACTIVE").await;
+        stage.node(0).freeze().await;
+        {
+            let mut redis = stage.cluster.redis.lock().await;
+            redis.kill();
+            tokio::task::block_in_place(|| redis.start_again(Data::Lost));
+        }
+        // By then the other node has had the new Redis for as long as it takes to call this one cut off.
+        tokio::time::sleep(SHORT_EXPIRY + SHORT_OWN_DEADLINE / 2).await;
+        stage.node(0).thaw().await;
+        let ack = say(&mut alice, "what was that?").await;
+        assert_eq!(ack["durable"], true);
+        assert_eq!(alice.look().session_id, session);
+        stage.until_mirrored(&alice).await;
+        assert!(stage.tail().await.contains("remember this"));
+        assert_eq!(stage.sessions_in_sql().await, 1);
     })
     .await;
 }

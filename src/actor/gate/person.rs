@@ -75,7 +75,11 @@ impl Person {
                 kind: *role,
                 is_expired: *is_expired,
             }),
-            Grant::Ask { .. } | Grant::Take { .. } | Grant::Mirror | Grant::Drain => None,
+            Grant::Ask { .. }
+            | Grant::Take { .. }
+            | Grant::Mirror
+            | Grant::Introduce { .. }
+            | Grant::Drain => None,
         }
     }
 }

@@ -346,6 +346,7 @@ fn serve(
             components: BTreeMap::new(),
         }),
         has_mirror_for: Arc::new(|| None),
+        introduced: Arc::new(|_| {}),
         drain: Arc::new(|| {}),
     }));
     state.open();
