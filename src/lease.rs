@@ -191,7 +191,8 @@ impl Lease {
             // It stood still before the outage: somebody may have gone on in its place meanwhile.
             judgement = Judgement::Unknown;
         }
-        if judgement == Judgement::CutOff && now.ms_since(self.runs_since) < self.deadlines.fresh_ms()
+        if judgement == Judgement::CutOff
+            && now.ms_since(self.runs_since) < self.deadlines.fresh_ms()
         {
             // It has only just begun to run again: its own heartbeat comes first, and may find that the rooms are still its own.
             judgement = Judgement::Unknown;

@@ -401,7 +401,9 @@ impl Peers for Registry {
             // It neither answers nor refuses: who waits for its rooms waits here for it to go on or to expire.
             let settled = tokio::time::timeout(SUSPECT_PATIENCE, self.until_settled(node_id)).await;
             match settled {
-                Ok(Some(_)) => return Ok(self.confirmed_end_of(node_id).await?.unwrap_or_default()),
+                Ok(Some(_)) => {
+                    return Ok(self.confirmed_end_of(node_id).await?.unwrap_or_default());
+                }
                 Ok(None) => {}
                 Err(_) => warn!(node = %node_id, "a node is silent and has not expired"),
             }

@@ -61,8 +61,10 @@ pub(super) fn endpoints(gate: &Arc<Gate>) -> Vec<Endpoint> {
         Endpoint::at("/internal/rooms/{roomId}/signal").on(Method::GET, signal.wrap(only_nodes())),
         Endpoint::at("/internal/mirror")
             .on(Method::GET, web::route().to(mirror).wrap(only_nodes())),
-        Endpoint::at("/internal/introduction")
-            .on(Method::POST, web::route().to(introduction).wrap(only_nodes())),
+        Endpoint::at("/internal/introduction").on(
+            Method::POST,
+            web::route().to(introduction).wrap(only_nodes()),
+        ),
         Endpoint::at("/internal/drain").on(Method::POST, web::route().to(drain).wrap(only_nodes())),
     ]
 }

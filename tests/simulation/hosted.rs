@@ -543,10 +543,7 @@ impl Hosted {
             epoch: self.owner.room().epoch(),
         };
         let (calls, registry) = (node.calls.clone(), Arc::clone(&node.registry));
-        let (mirror, own) = (
-            Arc::clone(&node.mirror),
-            node.node_id,
-        );
+        let (mirror, own) = (Arc::clone(&node.mirror), node.node_id);
         node.work.push(Box::pin(async move {
             let successor = calls.hand_over(&registry, room_id, former).await;
             if successor.is_none() {

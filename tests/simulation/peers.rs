@@ -147,7 +147,9 @@ impl Calls for SimCalls {
         let (reply, answer) = oneshot::channel();
         let introduction = NodeMessage::Introduce {
             neighbour: Neighbour {
-                node_id: self.world.processes(|processes| processes[self.process].node_id),
+                node_id: self
+                    .world
+                    .processes(|processes| processes[self.process].node_id),
                 url: own.clone(),
             },
             reply,

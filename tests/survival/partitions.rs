@@ -146,6 +146,35 @@ async fn node_cut_off_from_redis_alone_stops() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn node_cut_off_from_redis_learns_of_one_that_came_up_since() {
+    within_deadline(async {
+        let stage = Stage::start(2, &SHORT).await;
+        let mut alice = stage.alice(0).await;
+        let ended = stage.node(1).terminate().await.expect("it ends");
+        assert!(ended.success());
+        stage.node(0).redis.cut(Cut::Silent);
+        let cut_at = Instant::now();
+        while cut_at.elapsed() < SHORT_OWN_DEADLINE * 2 {
+            say(&mut alice, "anybody?").await;
+            tokio::time::sleep(TALK_INTERVAL).await;
+        }
+        let ack = say(&mut alice, "alone").await;
+        assert_eq!(ack["durable"], false, "for all it knows, nobody has Redis");
+        let before = stage.ownership().await;
+
+        let started = stage.node(1).start_again().await;
+        assert_eq!(started, Ok(()));
+        alice.expect_goodbye("moved", 4009, "reconnect").await;
+        let now = stage.ownership().await;
+        assert_eq!(now, before, "it stops before the other goes on");
+        stage.come_back(&mut alice, &[1]).await;
+        assert_eq!(say(&mut alice, "back").await["durable"], true);
+        assert_eq!(stage.sessions_in_sql().await, 1);
+    })
+    .await;
+}
+
 /// An event that is not durable comes after the news that none is.
 #[track_caller]
 fn expect_durability_told_first(person: &TestClient, words: &str) {
