@@ -1,5 +1,9 @@
 //! The other nodes as this one knows them: a copy of the registry, their heartbeats watched, their ends noticed.
 
+mod acquaintance;
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,7 +20,7 @@ use crate::{
     claims::{Former, Peers, Tenure},
     clock::Clock,
     ids::{NodeId, Timestamp},
-    lease::{MirrorAnswer, Watch},
+    lease::Watch,
     mirror::{MirrorFault, NodeRecord, RoomMirror},
 };
 
@@ -30,8 +34,6 @@ const SUSPECT_LOOK: Duration = Duration::from_millis(50);
 const SUSPECT_PATIENCE: Duration = Duration::from_secs(8);
 /// How long each of the others may take to say whether it has the mirror.
 const ANSWER_PATIENCE: Duration = Duration::from_millis(500);
-/// Nodes that have introduced themselves since the last copy.
-const INTRODUCED_MAX: usize = 1_000;
 
 /// What this node stands for in the registry.
 pub struct Identity {
@@ -135,38 +137,6 @@ impl Registry {
         Ok(())
     }
 
-    /// Another node says that it is there. A node that has no mirror cannot read of those that came up since.
-    pub fn introduced(&self, neighbour: Neighbour) {
-        let mut state = self.state();
-        if state.introduced.len() < INTRODUCED_MAX {
-            state.introduced.insert(neighbour.node_id, neighbour.url);
-        }
-    }
-
-    /// Tells nodes whose heartbeat stands still of this one: if they live, they have lost the mirror and must learn, before
-    /// they expire, that somebody has it.
-    pub async fn introduce(&self) {
-        let silent: Vec<Neighbour> = {
-            let state = self.state();
-            let silent = state.nodes.iter().filter(|node| {
-                !state.gone.contains_key(&node.node_id) && self.is_suspect(&state, node.node_id)
-            });
-            silent.filter_map(|node| self.as_neighbour(node)).collect()
-        };
-        let told = silent
-            .iter()
-            .map(|node| self.calls.introduce(node, &self.own.url, ANSWER_PATIENCE));
-        futures_util::future::join_all(told).await;
-    }
-
-    /// Introduces this node again and again.
-    pub async fn keep_introducing(self: Arc<Self>, interval: Duration) {
-        loop {
-            tokio::time::sleep(interval).await;
-            self.introduce().await;
-        }
-    }
-
     /// Refreshes again and again.
     pub async fn keep_fresh(self: Arc<Self>, interval: Duration) {
         let mut interval = tokio::time::interval(interval);
@@ -223,29 +193,6 @@ impl Registry {
             .into_iter()
             .filter_map(|node| self.as_neighbour(node))
             .collect()
-    }
-
-    /// Asks every other node whether it has the mirror: those that lived when the registry was copied last, and those that have
-    /// introduced themselves since.
-    pub async fn ask_for_mirror(&self) -> Vec<MirrorAnswer> {
-        let others: Vec<Neighbour> = {
-            let state = self.state();
-            let listed = state
-                .nodes
-                .iter()
-                .filter(|node| !state.watch.is_expired(node.node_id))
-                .filter(|node| !state.introduced.contains_key(&node.node_id))
-                .filter_map(|node| self.as_neighbour(node));
-            let introduced = state.introduced.iter().map(|(node_id, url)| Neighbour {
-                node_id: *node_id,
-                url: url.clone(),
-            });
-            listed.chain(introduced).collect()
-        };
-        let questions = others
-            .iter()
-            .map(|other| self.calls.mirror_of(other, ANSWER_PATIENCE));
-        futures_util::future::join_all(questions).await
     }
 
     /// Its end is known, or its heartbeat has stood still long enough; none: neither.

@@ -36,8 +36,7 @@ end
 if is_closing then
   close_room(session_json)
 else
-  write_lists(11, is_full, tail_keep)
-  write_order(to, seq)
-  touch(ttl_ms)
+  local written = write_room(11, is_full, tail_keep, to, seq)
+  if is_full then touch(ttl_ms) else touch_written(ttl_ms, written) end
 end
 return { 'ok' }

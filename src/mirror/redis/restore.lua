@@ -17,8 +17,7 @@ if is_closing then
   close_room(session_json)
 else
   redis.call('HSET', KEYS[1], 'owner', ARGV[4], 'epoch', epoch, 'format', ARGV[7])
-  write_lists(13, true, tail_keep)
-  write_order(to, seq)
+  write_room(13, true, tail_keep, to, seq)
   touch(ttl_ms)
 end
 return { 'claimed', epoch }

@@ -203,7 +203,7 @@ fn add_closing(call: &mut Cmd, commit: &Commit) {
     );
 }
 
-/// The lists of `write_lists` in `shared.lua`, each with its length before it.
+/// The lists of `write_room` in `shared.lua`, each with its length before it.
 fn add_lists(call: &mut Cmd, commit: &Commit) {
     if commit.changes.closing.is_some() {
         return;

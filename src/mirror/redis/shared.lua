@@ -23,34 +23,51 @@ local function touch(ttl_ms)
   for index = 1, 6 do redis.call('PEXPIRE', KEYS[index], ttl_ms) end
 end
 
+-- The same after a small change: `written` says which keys may be new. The others are touched when a tenth of the time is over.
+local function touch_written(ttl_ms, written)
+  if redis.call('PTTL', KEYS[1]) < tonumber(ttl_ms) * 0.9 then return touch(ttl_ms) end
+  for index = 2, 6 do
+    if written[index] then redis.call('PEXPIRE', KEYS[index], ttl_ms) end
+  end
+end
+
 -- Calls a command with the list at ARGV[at] (its length, then its values); returns where the next list begins.
 local function apply_list(command, key, at)
   local last = at + tonumber(ARGV[at])
+  if last - at < CHUNK then
+    if last > at then redis.call(command, key, unpack(ARGV, at + 1, last)) end
+    return last + 1
+  end
   for first = at + 1, last, CHUNK do
     redis.call(command, key, unpack(ARGV, first, math.min(first + CHUNK - 1, last)))
   end
   return last + 1
 end
 
--- Writes the lists from ARGV[at] on: fields of the room to set, to delete; the same for each collection; tail frames.
-local function write_lists(at, is_full, tail_keep)
+-- Writes the lists from ARGV[at] on: fields of the room to set, to delete; the same for each collection; tail frames. Then
+-- where the room's order stands; the count is that of the hash, so it cannot drift. Answers which keys were written.
+local function write_room(at, is_full, tail_keep, version, seq)
+  local written = {}
   if is_full then redis.call('DEL', unpack(KEYS, 2, 6)) end
   for index = 1, 5 do
-    at = apply_list('HSET', KEYS[index], at)
-    at = apply_list('HDEL', KEYS[index], at)
+    local begin = at
+    at = apply_list('HDEL', KEYS[index], apply_list('HSET', KEYS[index], at))
+    written[index] = at - begin > 2
   end
-  apply_list('RPUSH', KEYS[6], at)
+  written[6] = ARGV[at] ~= '0'
+  if written[6] then apply_list('RPUSH', KEYS[6], at) end
   if tail_keep == '0' then
     redis.call('DEL', KEYS[6])
   else
     redis.call('LTRIM', KEYS[6], '-' .. tail_keep, '-1')
   end
-end
-
--- Where the room's order stands; the count is that of the hash, so it cannot drift.
-local function write_order(version, seq)
-  redis.call('HSET', KEYS[1], 'version', version, 'seq', seq,
-    'participantCount', redis.call('HLEN', KEYS[2]))
+  if is_full or written[2] then
+    redis.call('HSET', KEYS[1], 'version', version, 'seq', seq,
+      'participantCount', redis.call('HLEN', KEYS[2]))
+  else
+    redis.call('HSET', KEYS[1], 'version', version, 'seq', seq)
+  end
+  return written
 end
 
 -- The room closes: a finished session goes to the outbox, all else goes.
