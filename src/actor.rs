@@ -13,10 +13,11 @@ mod room;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod threads;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use actix::{Actor, Addr, Arbiter};
+use actix::{Actor, Addr};
 use tokio::{runtime::Handle, sync::oneshot};
 use url::Url;
 
@@ -26,6 +27,7 @@ pub use self::{
     gate::{ConnectionLimits, Gate, Person, Place, pace},
     link::{LinkLimits, LinkState},
     room::HandOver,
+    threads::RoomThreads,
 };
 use self::{
     durability::{Look, Verify},
@@ -137,10 +139,10 @@ impl fmt::Debug for Rooms {
 }
 
 impl Rooms {
-    /// Starts the supervisor on the current arbiter; rooms live on `arbiters`, of which there is at least one.
+    /// Starts the supervisor on the current arbiter; rooms live on `threads`.
     #[must_use]
-    pub fn start(node: Arc<Node>, arbiters: Vec<Arbiter>) -> Self {
-        let supervisor = RoomSupervisor::new(Arc::clone(&node), arbiters).start();
+    pub fn start(node: Arc<Node>, threads: RoomThreads) -> Self {
+        let supervisor = RoomSupervisor::new(Arc::clone(&node), threads).start();
         Self { node, supervisor }
     }
 

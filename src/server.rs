@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use actix::Arbiter;
 use actix_web::{App, HttpServer, dev::ServerHandle, web};
 use anyhow::{Context, bail};
 use tokio::{
@@ -25,7 +24,7 @@ use self::{
     parts::{Parts, connection_limits},
 };
 use crate::{
-    actor::{Gate, Rooms},
+    actor::{Gate, RoomThreads, Rooms},
     cluster::{self, Heartbeat},
     config::Config,
     http::{self, AppState, HttpOptions},
@@ -101,7 +100,8 @@ async fn serve_until_told(
         .await??;
     let parts = Parts::open(&config, io, store).await?;
     let node = parts.node(&config, &secrets.signing)?;
-    let rooms = Rooms::start(Arc::clone(&node), arbiters(config.room.arbiters));
+    let threads = RoomThreads::default();
+    let rooms = Rooms::start(Arc::clone(&node), threads.clone());
     let health = Arc::new(Health::new(Arc::clone(&node), rooms.clone()));
     let gate = Arc::new(Gate::new(
         &rooms,
@@ -142,7 +142,8 @@ async fn serve_until_told(
             move || told.notify_one()
         }),
     }));
-    let server = serve(&config, listener, state.clone(), gate)?;
+    let server = serve(&config, listener, state.clone(), gate, threads.clone())?;
+    threads.until_joined().await;
     let admin = admin_listener
         .map(|listener| serve_admin(listener, state.clone()))
         .transpose()?;
@@ -204,15 +205,6 @@ async fn open_store(store_options: StoreOptions, options: ServeOptions) -> anyho
         }
     }
     Ok(Store::open(&store_options).await?)
-}
-
-/// The threads on which rooms live.
-fn arbiters(configured: usize) -> Vec<Arbiter> {
-    let count = match configured {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        count => count,
-    };
-    (0..count).map(|_| Arbiter::new()).collect()
 }
 
 /// Everything that runs beside the actors, on the I/O runtime. Answers the heartbeat, which ends before the node leaves.
@@ -299,8 +291,11 @@ fn serve(
     listener: TcpListener,
     state: web::Data<AppState>,
     gate: Arc<Gate>,
+    threads: RoomThreads,
 ) -> anyhow::Result<ServerHandle> {
     let server = HttpServer::new(move || {
+        // Called once in each worker.
+        threads.join();
         App::new().configure(|app| http::configure(app, state.clone(), &gate))
     })
     .on_connect(ws::on_connect)

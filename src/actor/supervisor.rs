@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
-use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler, Message, ResponseFuture};
+use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, ResponseFuture};
 use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
@@ -12,6 +12,7 @@ use super::{
     asker::{Asker, others},
     failures::{Budget, Failures},
     room::{Depart, Forgotten, HandOver, RoomActor, Survivors},
+    threads::RoomThreads,
 };
 use crate::{
     claims::{StartError, Started},
@@ -85,24 +86,22 @@ pub struct RoomSupervisor {
     node: Arc<Node>,
     slots: HashMap<RoomId, Slot>,
     starting: usize,
-    /// Where rooms live, with the next one to be used.
-    arbiters: Vec<Arbiter>,
-    next_arbiter: usize,
+    /// Where rooms live.
+    threads: RoomThreads,
     /// How often rooms failed.
     failures: Failures,
     is_stopping: bool,
 }
 
 impl RoomSupervisor {
-    /// A supervisor that spreads rooms over `arbiters`, of which there is at least one.
+    /// A supervisor that spreads rooms over `threads`.
     #[must_use]
-    pub fn new(node: Arc<Node>, arbiters: Vec<Arbiter>) -> Self {
+    pub fn new(node: Arc<Node>, threads: RoomThreads) -> Self {
         Self {
             node,
             slots: HashMap::new(),
             starting: 0,
-            arbiters,
-            next_arbiter: 0,
+            threads,
             failures: Failures::default(),
             is_stopping: false,
         }
@@ -188,14 +187,14 @@ impl RoomSupervisor {
     }
 
     fn place(
-        &mut self,
+        &self,
         context: &mut Context<Self>,
+        thread: &ArbiterHandle,
         started: Started,
         inherited: Option<Survivors>,
     ) -> Addr<RoomActor> {
-        self.next_arbiter = (self.next_arbiter + 1) % self.arbiters.len();
         let (node, supervisor) = (Arc::clone(&self.node), context.address());
-        RoomActor::start_in_arbiter(&self.arbiters[self.next_arbiter].handle(), move |_| {
+        RoomActor::start_in_arbiter(thread, move |_| {
             RoomActor::new(started, node, supervisor, inherited)
         })
     }
@@ -271,15 +270,15 @@ impl Handler<StartEnded> for RoomSupervisor {
             return;
         };
         let result = message.result.and_then(|started| {
-            if self.is_stopping {
+            let thread = self.threads.next().filter(|_| !self.is_stopping);
+            let Some(thread) = thread else {
                 self.release(room_id, started.room.epoch());
-                Err(StartError::Unavailable)
-            } else {
-                Ok(started)
-            }
+                return Err(StartError::Unavailable);
+            };
+            Ok((started, thread))
         });
         let found = match result {
-            Ok(started) => {
+            Ok((started, thread)) => {
                 let (epoch, tenant_id) = (started.room.epoch(), started.room.tenant_id());
                 info!(room = %room_id, %epoch, restored = started.is_restored, "room started");
                 if started.is_restored && message.right.is_some() {
@@ -295,7 +294,7 @@ impl Handler<StartEnded> for RoomSupervisor {
                         session.start_time,
                     );
                 }
-                let address = self.place(context, started, message.inherited);
+                let address = self.place(context, &thread, started, message.inherited);
                 self.slots.insert(
                     room_id,
                     Slot::Running {

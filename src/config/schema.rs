@@ -79,7 +79,6 @@ pub(super) const KEYS: &[Key] = &[
     whole("connection.join_timeout_ms", 100, 600_000),
     whole("connection.ping_interval_ms", 100, 600_000),
     whole("connection.ping_timeout_ms", 200, 3_600_000),
-    whole("room.arbiters", 0, 256),
     whole("room.reconnect_grace_ms", 100, 3_600_000),
     whole("room.departure_timeout_ms", 0, 86_400_000),
     whole("room.empty_timeout_ms", 100, 86_400_000),

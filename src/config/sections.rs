@@ -39,7 +39,7 @@ pub struct LogConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpConfig {
-    /// Threads; 0: one per core.
+    /// Threads, of rooms too; 0: one per core.
     pub workers: usize,
     /// Largest request body.
     pub body_bytes_max: usize,
@@ -70,8 +70,6 @@ pub struct ConnectionConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoomConfig {
-    /// Threads that run rooms; 0: one per core.
-    pub arbiters: usize,
     /// How long a lost connection keeps its seat.
     #[serde(rename = "reconnect_grace_ms", deserialize_with = "millis")]
     pub reconnect_grace: Duration,

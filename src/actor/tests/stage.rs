@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, net::TcpListener, sync::Arc, time::Duration};
 
-use actix::Arbiter;
 use actix_web::{App, HttpServer, dev::ServerHandle, web};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -11,7 +10,9 @@ use uuid::Uuid;
 
 use super::client::TestClient;
 use crate::{
-    actor::{ActorLimits, ConnectionLimits, Directory, Gate, LinkLimits, Node, Rooms, pace},
+    actor::{
+        ActorLimits, ConnectionLimits, Directory, Gate, LinkLimits, Node, RoomThreads, Rooms, pace,
+    },
     claims::{Alone, Claimant, Tenure},
     clock::Clock,
     cluster::client::NodeClient,
@@ -129,10 +130,12 @@ impl Stage {
         let mirror = Arc::new(MemoryMirror::new());
         let node = node(&plan, &mirror, store, &io);
         let (room_id, host) = create_room(&node, plan.settings).await;
-        let rooms = Rooms::start(Arc::clone(&node), vec![Arbiter::new(), Arbiter::new()]);
+        let threads = RoomThreads::default();
+        let rooms = Rooms::start(Arc::clone(&node), threads.clone());
         io.spawn(Arc::clone(&node.directory).tick(node.clock));
         let signing = SigningKey::from_text("a signing key that is long enough for tests").unwrap();
-        let (server, url) = serve(&node, &rooms, &signing, plan.connections, room_id);
+        let (server, url) = serve(&node, &rooms, &threads, &signing, plan.connections, room_id);
+        threads.until_joined().await;
         let stage = Self {
             node,
             rooms,
@@ -326,6 +329,7 @@ async fn create_room(node: &Arc<Node>, settings: Settings) -> (RoomId, UserId) {
 fn serve(
     node: &Arc<Node>,
     rooms: &Rooms,
+    threads: &RoomThreads,
     signing: &SigningKey,
     limits: ConnectionLimits,
     room_id: RoomId,
@@ -352,7 +356,9 @@ fn serve(
     state.open();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    let threads = threads.clone();
     let server = HttpServer::new(move || {
+        threads.join();
         App::new().configure(|app| http::configure(app, state.clone(), &gate))
     })
     .on_connect(ws::on_connect)
