@@ -158,7 +158,10 @@ impl Person {
         let meter = &self.stage.meter;
         match due.order {
             Order::Join => {
-                meter.record(Kind::Late, self.who.index, due.at_ns);
+                // The ramp is not measured.
+                if !self.stage.options.profile.has_ramp() {
+                    meter.record(Kind::Late, self.who.index, due.at_ns);
+                }
                 self.join(due.at_ns).await;
             }
             Order::Act(what) => {
