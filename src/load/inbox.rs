@@ -173,7 +173,7 @@ impl<T: Clone> Inbox<T> {
         }
         if let Some(mark) = Mark::find(text) {
             let last = self.number_of(mark.seat);
-            if mark.number != last + 1 && last > 0 {
+            if mark.number != last + 1 {
                 let seen = format!("message {} of {} after {last}", mark.number, mark.seat);
                 heard.push(broken("each-once", seen));
             }
@@ -326,3 +326,6 @@ fn others(welcome: &Welcome<'_>) -> Vec<Uuid> {
         .take(Inbox::<()>::OTHERS_MAX)
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,8 @@ use super::{
 const BUSY_SHARE: f64 = 0.85;
 /// Lateness of its own orders from which on the load tool is not to be trusted.
 const LATE_P99_US_MAX: u64 = 5_000;
+/// People of a call.
+const CALL_SIZE: usize = 2;
 /// Nanoseconds of a second.
 const SECOND_NS: f64 = 1e9;
 
@@ -192,11 +194,20 @@ impl Report {
         let (violations, violations_beyond) = stage.breaches.taken();
         let withheld = of(&counts.commands_withheld);
         let window_secs = measured.secs();
+        let sessions = sessions.unwrap_or_default();
+        let (rooms, size) = match options.profile {
+            Profile::Churn => (sessions.expected, CALL_SIZE),
+            Profile::Meeting
+            | Profile::JoinStorm
+            | Profile::Broadcast
+            | Profile::Idle
+            | Profile::Reconnect => (options.rooms, options.size),
+        };
         Self {
             profile: options.profile,
             urls: options.urls.clone(),
-            rooms: options.rooms,
-            size: options.size,
+            rooms,
+            size,
             rate: options.rate,
             seed: options.seed,
             window_secs,
@@ -229,7 +240,7 @@ impl Report {
             connections: Connections {
                 lost: of(&counts.connections_lost),
             },
-            sessions: sessions.unwrap_or_default(),
+            sessions,
             violations,
             violations_beyond,
             generator: generator(stage, measured.own_cpu_secs, window_secs),
