@@ -119,9 +119,11 @@ impl<T: Clone> Inbox<T> {
         self.pending.len() < UNANSWERED_MAX
     }
 
-    /// A command was sent.
+    /// A command was sent. A target without rules answers none.
     pub fn asked(&mut self, pending: Pending<T>) {
-        self.pending.push_back(pending);
+        if !self.is_bare {
+            self.pending.push_back(pending);
+        }
     }
 
     /// Commands without an answer, oldest first.

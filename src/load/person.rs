@@ -199,9 +199,8 @@ impl Person {
         if is_bare {
             count(&counts.commands_acked);
             self.room.owe_message(&self.stage.meter);
-        } else {
-            self.inbox.asked(Pending { id, due_ns, what });
         }
+        self.inbox.asked(Pending { id, due_ns, what });
         count(&counts.requests);
         let frame = what.frame(id, self.who.seat, due_ns);
         // A connection that takes nothing more is seen as lost by the reading side.

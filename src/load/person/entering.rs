@@ -233,8 +233,9 @@ impl Person {
             return;
         };
         if self.stage.options.is_bare {
-            // A connection that is closed already is as good.
+            // One that is closed already is as good.
             let _ = socket.close(None).await;
+            return;
         }
         loop {
             match step_of(socket.next().await) {
