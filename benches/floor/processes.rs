@@ -151,7 +151,7 @@ impl Server {
             url: format!("http://127.0.0.1:{port}"),
             api_key: None,
             idle_kib: 0,
-            directory: directory,
+            directory,
         };
         server.wait_until_it_answers(port);
         server.idle_kib = server.settled_kib();
