@@ -5,6 +5,7 @@
 
 mod database;
 mod keys;
+mod load;
 mod logging;
 mod migrate;
 mod output;
@@ -62,6 +63,8 @@ enum Command {
     /// Work on API keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Measure a running server: simulate rooms full of people and check what it promises
+    Load(Box<load::LoadArgs>),
     /// Print a join token, signed by the server's key, for trying things
     Token(token::TokenArgs),
 }
@@ -154,6 +157,7 @@ pub fn run() -> ExitCode {
         Command::Migrate => migrate::run(&cli.common),
         Command::Tenants(command) => tenants::run(&cli.common, &command),
         Command::Keys(command) => keys::run(&cli.common, &command),
+        Command::Load(args) => load::run(*args),
         Command::Token(args) => token::run(&cli.common, &args),
     };
     match result {

@@ -38,3 +38,5 @@ pub mod actor;
 pub mod http;
 
 pub mod server;
+
+pub mod load;
