@@ -87,7 +87,12 @@ fn figures(report: &Value, server: &Server, row: &Row) -> Figures {
     };
     let (done, due) = (number(report, done), number(report, due));
     let cost = match row.unit {
-        Unit::Delivery | Unit::Join => cpu_secs * 1e6 / done,
+        // Some of those that were due in the window come when it is over.
+        Unit::Delivery => {
+            cpu_secs * 1e6
+                / (number(report, "/deliveries/perSecond") * number(report, "/windowSecs"))
+        }
+        Unit::Join => cpu_secs * 1e6 / done,
         Unit::Connection => {
             (number(report, "/server/rssEndKib") - server.idle_kib as f64)
                 / f64::from(row.rooms * row.size)

@@ -54,7 +54,7 @@ pub const ROWS: [Row; 6] = [
     Row {
         name: "join-storm",
         profile: "join-storm",
-        rooms: 200,
+        rooms: 400,
         size: 5,
         rate: 500,
         unit: Unit::Join,
