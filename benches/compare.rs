@@ -235,22 +235,27 @@ fn compare_peaks(arguments: &Arguments, ground: &Ground, table: &mut Table) {
     table.peak(floor.rate, callboard.rate, note);
 }
 
-/// One short run of each server at next to no load.
+/// One short run of each server at next to no load, both at once.
 fn show_that_it_works(arguments: &Arguments) {
-    let ground = Ground {
+    let ground = &Ground {
         pinning: Pinning::Free,
         callboard: &arguments.callboard,
         redis: &RedisServer::start(),
         database: None,
     };
+    std::thread::scope(|scope| {
+        for start in [Server::floor as fn(&Ground) -> Server, Server::callboard] {
+            scope.spawn(move || try_out(ground, &start(ground)));
+        }
+    });
+}
+
+fn try_out(ground: &Ground, server: &Server) {
     let row = ROWS[0].tiny();
-    for start in [Server::floor as fn(&Ground) -> Server, Server::callboard] {
-        let server = start(&ground);
-        let figures = measure::run(&ground, &server, &row, Duration::from_secs(1));
-        let figures = figures.expect("a report");
-        assert!(figures.share_done > 0.0, "{figures:?}");
-        // The floor promises nothing.
-        let is_callboard = server.api_key.is_some();
-        assert!(!is_callboard || figures.violations == 0, "{figures:?}");
-    }
+    let figures = measure::run(ground, server, &row, Duration::from_secs(1));
+    let figures = figures.expect("a report");
+    assert!(figures.share_done > 0.0, "{figures:?}");
+    // The floor promises nothing.
+    let is_callboard = server.api_key.is_some();
+    assert!(!is_callboard || figures.violations == 0, "{figures:?}");
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Time in which all connections of a load are made: so many a second.
-const CONNECTS_PER_SECOND: u32 = 1_000;
+const CONNECTS_PER_SECOND: f64 = 1_000.0;
 /// How many people one source address may have: a loopback address has about 28,000 ports.
 const PEOPLE_PER_SOURCE: u32 = 20_000;
 
@@ -48,6 +48,7 @@ pub fn run(
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
     let file = directory.path().join("report.json");
     let people = row.rooms * row.size;
+    let ramp_secs = f64::from(people) / CONNECTS_PER_SECOND;
     let mut command = ground.pinning.load(ground.callboard);
     command
         .args(["load", row.profile, "--url", &server.url])
@@ -55,7 +56,7 @@ pub fn run(
         .args(["--size", &row.size.to_string()])
         .args(["--rate", &row.rate.to_string()])
         .args(["--duration", &duration.as_secs().max(1).to_string()])
-        .args(["--ramp", &people.div_ceil(CONNECTS_PER_SECOND).to_string()])
+        .args(["--ramp", &ramp_secs.to_string()])
         .args(["--sources", &people.div_ceil(PEOPLE_PER_SOURCE).to_string()])
         .args(["--server-pid", &server.id().to_string()])
         .args(["--threads", "1"])
