@@ -1,0 +1,261 @@
+//! What callboard costs above the least that its own stack can do: the same load on both, in one run.
+//!
+//! `cargo bench --bench compare -- --md table.md` starts a redis-server, and for each row callboard and the floor (this
+//! program again: a bare fan-out over actix-web-actors) in turn, the servers on one core and `callboard load` on another.
+//! Redis runs where the kernel puts it. CPU time is that of the server's process alone. Each run has fresh processes, the
+//! figures are medians. `--peak` looks for the highest rates in addition.
+
+#[path = "floor/commits.rs"]
+mod commits;
+#[path = "floor/measure.rs"]
+mod measure;
+#[path = "floor/peak.rs"]
+mod peak;
+#[path = "../tests/common/postgres.rs"]
+mod postgres;
+#[path = "floor/processes.rs"]
+mod processes;
+#[path = "../tests/common/redis.rs"]
+mod redis_server;
+#[path = "floor/rows.rs"]
+mod rows;
+#[path = "floor/server.rs"]
+mod server;
+#[path = "floor/table.rs"]
+mod table;
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use clap::Parser;
+
+use self::{
+    measure::Figures,
+    postgres::Postgres,
+    processes::{Ground, Pinning, Server},
+    redis_server::RedisServer,
+    rows::{ROWS, Row},
+    table::Table,
+};
+
+/// What callboard costs above a bare fan-out.
+#[derive(Parser)]
+struct Arguments {
+    /// Rows to measure, separated by commas; all by default.
+    #[arg(long, value_delimiter = ',', value_parser = row_name)]
+    rows: Vec<String>,
+    /// How long each run lasts.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
+    /// Runs of each row; figures are medians.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=99))]
+    runs: u64,
+    /// Look for the highest rates that keep their latency, too.
+    #[arg(long)]
+    peak: bool,
+    /// Write the table to this file as well.
+    #[arg(long, value_name = "FILE")]
+    md: Option<PathBuf>,
+    /// Another callboard binary: server and load tool.
+    #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_callboard"))]
+    callboard: PathBuf,
+    /// Be the floor, on this port.
+    #[arg(long, hide = true)]
+    floor_port: Option<u16>,
+    /// Measure. `cargo bench` says so, `cargo test --benches` does not.
+    #[arg(long)]
+    bench: bool,
+    /// Measure nothing, only show that it works.
+    #[arg(long)]
+    test: bool,
+}
+
+fn row_name(name: &str) -> Result<String, String> {
+    let mut names = ROWS.iter().map(|row| row.name);
+    if names.any(|known| known == name) {
+        return Ok(name.to_owned());
+    }
+    let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
+    Err(format!("the rows are {}", names.join(", ")))
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    if let Some(port) = arguments.floor_port {
+        server::serve(port).expect("the floor can listen");
+        return;
+    }
+    if arguments.test || !arguments.bench {
+        return show_that_it_works(&arguments);
+    }
+    let postgres = arguments.wants("churn").then(Postgres::start);
+    let ground = Ground {
+        pinning: Pinning::of_this_machine(),
+        callboard: &arguments.callboard,
+        redis: &RedisServer::start(),
+        database: None,
+    };
+    let mut table = Table::new(&arguments.method(ground.pinning));
+    for row in ROWS.iter().filter(|row| arguments.wants(row.name)) {
+        compare(row, &arguments, &ground, postgres.as_ref(), &mut table);
+    }
+    if arguments.peak {
+        compare_peaks(&arguments, &ground, &mut table);
+    }
+    println!("\n{}", table.text());
+    if let Some(file) = &arguments.md {
+        std::fs::write(file, table.text()).expect("the table can be written");
+    }
+}
+
+impl Arguments {
+    fn wants(&self, name: &str) -> bool {
+        self.rows.is_empty() || self.rows.iter().any(|wanted| wanted == name)
+    }
+
+    fn duration(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+
+    fn method(&self, pinning: Pinning) -> String {
+        let cores = match pinning {
+            Pinning::Pinned => {
+                "Servers on one core, the load on another, Redis and PostgreSQL where the kernel puts them."
+            }
+            Pinning::Free => "Nothing is pinned to a core: latencies and rates say little.",
+        };
+        format!(
+            "Medians of {} runs of {} s, floor and callboard in turn. {cores}",
+            self.runs, self.seconds
+        )
+    }
+}
+
+/// Both in turn, as often as asked for.
+fn compare(
+    row: &Row,
+    arguments: &Arguments,
+    ground: &Ground,
+    postgres: Option<&Postgres>,
+    table: &mut Table,
+) {
+    let (mut floor, mut callboard) = (Vec::new(), Vec::new());
+    for number in 1..=arguments.runs {
+        // Where sessions are recorded while it is measured, into what a cluster would have.
+        let ground = Ground {
+            database: postgres
+                .filter(|_| !row.has_floor())
+                .map(|postgres| postgres.url(&postgres.create_database())),
+            ..*ground
+        };
+        let measured = if row.has_floor() {
+            run(
+                row,
+                arguments,
+                &ground,
+                ("floor", Server::floor),
+                &mut floor,
+            )
+        } else {
+            Ok(())
+        };
+        let measured = measured.and_then(|()| {
+            run(
+                row,
+                arguments,
+                &ground,
+                ("callboard", Server::callboard),
+                &mut callboard,
+            )
+        });
+        if let Err(why) = measured {
+            eprintln!("{} run {number}: {why}", row.name);
+            return table.failure(row, &why);
+        }
+    }
+    let floor = row.has_floor().then(|| measure::median(&floor));
+    table.row(row, floor.as_ref(), &measure::median(&callboard));
+}
+
+/// One run against one server.
+fn run(
+    row: &Row,
+    arguments: &Arguments,
+    ground: &Ground,
+    (name, start): (&str, fn(&Ground) -> Server),
+    runs: &mut Vec<Figures>,
+) -> Result<(), String> {
+    let server = start(ground);
+    let figures = measure::run(ground, &server, row, arguments.duration())?;
+    eprintln!("{} {name}: {}", row.name, Line(row, &figures));
+    runs.push(figures);
+    Ok(())
+}
+
+/// A run as it is told while the others go on.
+struct Line<'a>(&'a Row, &'a Figures);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(row, figures) = self;
+        write!(
+            formatter,
+            "{} {:.1}, p50 {:.0} µs, p99 {:.0} µs, CPU {:.0} %, {:.1} % done, {} violations",
+            row.unit.name(),
+            figures.cost,
+            figures.p50_us,
+            figures.p99_us,
+            figures.cpu_percent,
+            figures.share_done * 100.0,
+            figures.violations
+        )
+    }
+}
+
+fn compare_peaks(arguments: &Arguments, ground: &Ground, table: &mut Table) {
+    let mut rates = Vec::new();
+    for (name, start) in [
+        ("floor", Server::floor as fn(&Ground) -> Server),
+        ("callboard", Server::callboard),
+    ] {
+        eprintln!("highest rate of {name}:");
+        match peak::search(ground, start, arguments.duration()) {
+            Ok(peak) => rates.push(peak),
+            Err(why) => return table.failure(&rows::PEAK, &why),
+        }
+    }
+    let [floor, callboard] = rates[..] else {
+        return;
+    };
+    let note = match (floor.is_of_generator, callboard.is_of_generator) {
+        (false, false) => "",
+        (true, false) => "the floor could do more than the load tool",
+        (false, true) => "callboard could do more than the load tool",
+        (true, true) => "both could do more than the load tool",
+    };
+    table.peak(floor.rate, callboard.rate, note);
+}
+
+/// One short run of each server at next to no load, both at once.
+fn show_that_it_works(arguments: &Arguments) {
+    let ground = &Ground {
+        pinning: Pinning::Free,
+        callboard: &arguments.callboard,
+        redis: &RedisServer::start(),
+        database: None,
+    };
+    std::thread::scope(|scope| {
+        for start in [Server::floor as fn(&Ground) -> Server, Server::callboard] {
+            scope.spawn(move || try_out(ground, &start(ground)));
+        }
+    });
+}
+
+fn try_out(ground: &Ground, server: &Server) {
+    let row = ROWS[0].tiny();
+    let figures = measure::run(ground, server, &row, Duration::from_secs(1));
+    let figures = figures.expect("a report");
+    assert!(figures.share_done > 0.0, "{figures:?}");
+    // The floor promises nothing.
+    let is_callboard = server.api_key.is_some();
+    assert!(!is_callboard || figures.violations == 0, "{figures:?}");
+}

@@ -1,0 +1,157 @@
+//! What single functions cost on the way of a command: the guard of frames, the decoder, the rules, the encoder.
+//!
+//! `cargo bench --bench core`; names of groups select, as in `cargo bench --bench core -- room`. What commits cost is in
+//! `mirror_commit`.
+
+#[path = "core/frames.rs"]
+mod frames;
+#[path = "core/meeting.rs"]
+mod meeting;
+
+use std::{
+    hint::black_box,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use callboard::{
+    ids::{Seq, Timestamp, UserId},
+    protocol::decode,
+    room::{command::StateChange, effect::Notice, event::Event},
+    ws::{FrameGuard, FrameScanner, MESSAGE_BYTES_MAX},
+};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use futures_util::Stream;
+use uuid::Uuid;
+
+use self::{
+    frames::{Arrived, MESSAGES, frame},
+    meeting::Meeting,
+};
+
+/// People in the rooms.
+const SIZES: [u32; 3] = [5, 50, 500];
+/// Longest chat text, as by default.
+const TEXT_BYTES_MAX: usize = 4096;
+/// Frames that arrive in one read.
+const FRAMES: [usize; 2] = [1, 100];
+
+criterion_group!(benches, room, decoder, encoder, guard);
+criterion_main!(benches);
+
+/// The rules, and what a commit takes from them.
+fn room(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("room");
+    for size in SIZES {
+        let mut meeting = Meeting::of(size);
+        group.bench_function(BenchmarkId::new("state change", size), |bencher| {
+            bencher.iter(|| (meeting.change_state(1), meeting.take_changes()));
+        });
+        let mut meeting = Meeting::of(size);
+        group.bench_function(BenchmarkId::new("message", size), |bencher| {
+            bencher.iter(|| (meeting.say(1), meeting.take_changes()));
+        });
+        let mut meeting = Meeting::of(size);
+        group.bench_function(BenchmarkId::new("join and leave", size), |bencher| {
+            bencher.iter(|| {
+                (
+                    meeting.join(size),
+                    meeting.leave(size),
+                    meeting.take_changes(),
+                )
+            });
+        });
+    }
+    group.finish();
+}
+
+fn decoder(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decode");
+    for (name, text) in MESSAGES {
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| decode(black_box(text), TEXT_BYTES_MAX));
+        });
+    }
+    group.finish();
+}
+
+fn encoder(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("encode");
+    let user_id = UserId(Uuid::from_u128(1));
+    let changed = Event::StateChanged {
+        user_id,
+        by_user_id: None,
+        change: StateChange {
+            is_muted: Some(true),
+            ..StateChange::default()
+        },
+        is_away: None,
+    };
+    let received = Event::MessageReceived {
+        source_user_id: Some(user_id),
+        text: "a message of the length that messages have",
+        sent_at: Timestamp(1_790_000_000_000),
+    };
+    for (name, event) in [("StateChanged", changed), ("MessageReceived", received)] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| black_box(&event).encode(Seq(42)));
+        });
+    }
+    let ack = Notice::Ack {
+        id: 7,
+        seq: Seq(42),
+    };
+    group.bench_function("Ack", |bencher| {
+        bencher.iter(|| black_box(&ack).encode(true))
+    });
+    for size in SIZES {
+        let joined = Meeting::joined_notice(size);
+        group.bench_function(BenchmarkId::new("RoomJoined", size), |bencher| {
+            bencher.iter(|| black_box(&joined).encode(true));
+        });
+    }
+    group.finish();
+}
+
+/// The scanner alone, and the guard around a payload whose frames have all arrived.
+fn guard(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("frames");
+    for count in FRAMES {
+        let bytes = Bytes::from(frame(MESSAGES[1].1).repeat(count));
+        group.throughput(Throughput::Elements(count as u64));
+        group.bench_with_input(
+            BenchmarkId::new("scanner", count),
+            &bytes,
+            |bencher, bytes| {
+                bencher.iter(|| FrameScanner::new(MESSAGE_BYTES_MAX as u64).scan(black_box(bytes)));
+            },
+        );
+        group.bench_with_input(
+            BenchmarkId::new("guard", count),
+            &bytes,
+            |bencher, bytes| {
+                bencher.iter_batched(
+                    || FrameGuard::new(Arrived(Some(bytes.clone())), MESSAGE_BYTES_MAX),
+                    pass_all,
+                    BatchSize::SmallInput,
+                );
+            },
+        );
+    }
+    group.finish();
+}
+
+/// Reads to the end; the guard is pending between two frames.
+fn pass_all(mut guard: FrameGuard<Arrived>) -> usize {
+    let mut context = Context::from_waker(Waker::noop());
+    let mut passed = 0;
+    loop {
+        match Pin::new(&mut guard).poll_next(&mut context) {
+            Poll::Ready(Some(chunk)) => passed += chunk.expect("good frames").len(),
+            Poll::Ready(None) => return passed,
+            Poll::Pending => {}
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What is compared, and what the ratios may be at most.
+
+/// The unit of work that CPU time is counted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// A message that arrived at a member.
+    Delivery,
+    /// A connect, upgrade and join.
+    Join,
+    /// A member who stays: memory instead of CPU time.
+    Connection,
+    /// A signalling request.
+    Request,
+}
+
+/// One load.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// How it is asked for.
+    pub name: &'static str,
+    /// The load tool's profile.
+    pub profile: &'static str,
+    /// How many rooms.
+    pub rooms: u32,
+    /// People in each.
+    pub size: u32,
+    /// Units a second; the load tool's unit of the profile.
+    pub rate: u32,
+    /// What is counted.
+    pub unit: Unit,
+    /// What is asked of callboard.
+    pub bound: Bound,
+}
+
+/// What is asked of callboard.
+#[derive(Clone, Copy, Debug)]
+pub enum Bound {
+    /// At most so many times the floor.
+    Ratio(f64),
+    /// At most so many kibibytes per connection.
+    Kibibytes(f64),
+    /// At least so many per second of CPU time.
+    PerCpuSecond(f64),
+}
+
+/// Deliveries a second of the broadcasts.
+const DELIVERIES: u32 = 20_000;
+
+/// All rows, in the order of the table.
+pub const ROWS: [Row; 6] = [
+    broadcast("broadcast-100x10", 100, 10, 1.15),
+    broadcast("broadcast-200x5", 200, 5, 1.35),
+    broadcast("broadcast-1x500", 1, 500, 1.05),
+    Row {
+        name: "join-storm",
+        profile: "join-storm",
+        rooms: 400,
+        size: 5,
+        rate: 500,
+        unit: Unit::Join,
+        bound: Bound::Ratio(2.5),
+    },
+    Row {
+        name: "idle",
+        profile: "idle",
+        // callboard needs two files for a connection.
+        rooms: 500,
+        size: 10,
+        rate: 1,
+        unit: Unit::Connection,
+        bound: Bound::Kibibytes(14.0),
+    },
+    Row {
+        name: "churn",
+        profile: "churn",
+        rooms: 100,
+        size: 2,
+        rate: 100,
+        unit: Unit::Request,
+        bound: Bound::PerCpuSecond(20_000.0),
+    },
+];
+
+/// The broadcast whose highest rate is looked for, and its least share of the floor's.
+pub const PEAK: Row = ROWS[0];
+/// See [`PEAK`].
+pub const PEAK_RATIO_MIN: f64 = 0.75;
+
+const fn broadcast(name: &'static str, rooms: u32, size: u32, ratio_max: f64) -> Row {
+    Row {
+        name,
+        profile: "broadcast",
+        rooms,
+        size,
+        rate: DELIVERIES,
+        unit: Unit::Delivery,
+        bound: Bound::Ratio(ratio_max),
+    }
+}
+
+impl Row {
+    /// Whether the floor can do this as well: it has no lifecycle of calls.
+    pub fn has_floor(&self) -> bool {
+        match self.unit {
+            Unit::Delivery | Unit::Join | Unit::Connection => true,
+            Unit::Request => false,
+        }
+    }
+
+    /// The same, so small that it only shows that everything works.
+    pub fn tiny(self) -> Self {
+        Self {
+            rooms: self.rooms.min(2),
+            size: self.size.min(2),
+            rate: self.rate.min(100),
+            ..self
+        }
+    }
+}
+
+impl Unit {
+    /// How it is written in the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Delivery => "CPU µs per delivery",
+            Self::Join => "CPU µs per join",
+            Self::Connection => "KiB per connection",
+            Self::Request => "requests per CPU second",
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The table of results, as Markdown.
+
+use std::fmt::Write;
+
+use crate::{
+    measure::Figures,
+    rows::{Bound, PEAK, PEAK_RATIO_MIN, Row, Unit},
+};
+
+/// A latency that the highest rate must keep, as the table says it.
+pub const PEAK_P99_MS: f64 = 10.0;
+
+/// Lines of the table so far.
+pub struct Table {
+    text: String,
+}
+
+impl Table {
+    /// The head, below a sentence on how it was measured.
+    pub fn new(method: &str) -> Self {
+        let text = format!(
+            "{method}\n\n\
+             | load | unit | floor | callboard | ratio | bound | kept | CPU % floor / callboard | p50 µs floor / callboard | p99 µs floor / callboard | commit p50 µs | notes |\n\
+             |---|---|---:|---:|---:|---:|---|---:|---:|---:|---:|---|\n"
+        );
+        Self { text }
+    }
+
+    /// All of it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// A row: medians of both.
+    pub fn row(&mut self, row: &Row, floor: Option<&Figures>, callboard: &Figures) {
+        let ratio = floor.map(|floor| callboard.cost / floor.cost);
+        let (bound, is_kept) = judge(row.bound, ratio, callboard.cost);
+        let pair = |figure: fn(&Figures) -> f64| {
+            let floor = floor.map_or("–".to_owned(), |floor| format!("{:.0}", figure(floor)));
+            format!("{floor} / {:.0}", figure(callboard))
+        };
+        let digits = if row.unit == Unit::Request { 0 } else { 1 };
+        self.line(&[
+            format!("{}, {} × {}", row.name, row.rooms, row.size),
+            row.unit.name().to_owned(),
+            optional(floor.map(|floor| floor.cost), digits),
+            format!("{:.digits$}", callboard.cost),
+            optional(ratio, 2),
+            bound,
+            yes_or_no(is_kept),
+            pair(|figures| figures.cpu_percent),
+            pair(|figures| figures.p50_us),
+            pair(|figures| figures.p99_us),
+            optional(callboard.commit_p50_us, 0),
+            notes(floor, callboard),
+        ]);
+    }
+
+    /// The highest rates with a p99 within [`PEAK_P99_MS`].
+    pub fn peak(&mut self, floor: f64, callboard: f64, note: &str) {
+        let ratio = callboard / floor;
+        self.line(&[
+            format!("highest rate, {} × {}", PEAK.rooms, PEAK.size),
+            format!("deliveries/s, p99 ≤ {PEAK_P99_MS} ms"),
+            format!("{floor:.0}"),
+            format!("{callboard:.0}"),
+            format!("{ratio:.2}"),
+            format!("≥ {PEAK_RATIO_MIN}"),
+            yes_or_no(ratio >= PEAK_RATIO_MIN),
+            String::new(),
+            String::new(),
+            String::new(),
+            String::new(),
+            note.to_owned(),
+        ]);
+    }
+
+    /// A row that could not be measured.
+    pub fn failure(&mut self, row: &Row, why: &str) {
+        let why = why.replace(['\n', '|'], " ");
+        let mut cells = vec![row.name.to_owned(), row.unit.name().to_owned()];
+        cells.resize(11, String::new());
+        cells.push(why);
+        self.line(&cells);
+    }
+
+    fn line(&mut self, cells: &[String]) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.text, "| {} |", cells.join(" | "));
+    }
+}
+
+/// The bound as it is written, and whether it is kept.
+fn judge(bound: Bound, ratio: Option<f64>, cost: f64) -> (String, bool) {
+    match bound {
+        Bound::Ratio(most) => (
+            format!("≤ {most}×"),
+            ratio.is_some_and(|ratio| ratio <= most),
+        ),
+        Bound::Kibibytes(most) => (format!("≤ {most} KiB"), cost <= most),
+        Bound::PerCpuSecond(least) => (format!("≥ {least:.0}"), cost >= least),
+    }
+}
+
+fn notes(floor: Option<&Figures>, callboard: &Figures) -> String {
+    let mut notes = Vec::new();
+    for (name, figures) in [("floor", floor), ("callboard", Some(callboard))] {
+        let Some(figures) = figures else { continue };
+        if figures.violations > 0 {
+            notes.push(format!("{name}: {} violations", figures.violations));
+        }
+        if figures.is_generator_bottleneck {
+            notes.push(format!("{name}: the load tool was the bottleneck"));
+        }
+        if figures.share_done < 0.999 {
+            notes.push(format!("{name}: {:.1} % done", figures.share_done * 100.0));
+        }
+    }
+    notes.join("; ")
+}
+
+fn optional(value: Option<f64>, digits: usize) -> String {
+    value.map_or("–".to_owned(), |value| format!("{value:.digits$}"))
+}
+
+fn yes_or_no(is_kept: bool) -> String {
+    if is_kept { "yes" } else { "no" }.to_owned()
+}
