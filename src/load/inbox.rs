@@ -168,6 +168,8 @@ impl<T: Clone> Inbox<T> {
     fn take_bare(&mut self, text: &str, heard: &mut Vec<Heard<T>>) {
         if self.last_seq.is_none() {
             self.last_seq = Some(0);
+            // Nothing but the join is ever answered.
+            self.pending.clear();
             heard.push(Heard::Joined {
                 is_same_stay: false,
                 others: Vec::new(),
