@@ -56,7 +56,9 @@ pub use self::{
 /// check, and its Origin check where it is upgraded.
 pub fn configure(config: &mut ServiceConfig, state: web::Data<AppState>, gate: &Arc<Gate>) {
     let cors = origin::cors(&state.options.allowed_origins);
-    let mut all = web::scope("");
+    let signal = Endpoint::at(SIGNAL_PATH).on(Method::GET, signal::route(Arc::clone(gate)));
+    // First: paths are tried one after the other, and this is the one that storms.
+    let mut all = web::scope("").service(signal.into_resource());
     for endpoint in endpoints() {
         all = all.service(endpoint.into_resource());
     }
@@ -67,9 +69,7 @@ pub fn configure(config: &mut ServiceConfig, state: web::Data<AppState>, gate: &
         );
         all = all.service(endpoint.into_resource());
     }
-    let signal = Endpoint::at(SIGNAL_PATH).on(Method::GET, signal::route(Arc::clone(gate)));
     let all = all
-        .service(signal.into_resource())
         .default_service(web::to(routes::unknown_path))
         .wrap(cors)
         .wrap(from_fn(track::track));

@@ -14,6 +14,8 @@ mod rules;
 pub mod sqlite;
 pub mod writer;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use thiserror::Error;
 
@@ -167,6 +169,11 @@ pub trait RoomMirror: Send + Sync + 'static {
     /// The mirror's generation, as a heartbeat answers it, without beginning one; none: it lost everything, or is new, and
     /// nobody has written a heartbeat since.
     async fn generation(&self) -> Result<Option<String>, MirrorFault>;
+
+    /// Another way to the same mirror, driven by the current runtime; none: there is only one.
+    fn beside(&self) -> Option<Arc<dyn RoomMirror>> {
+        None
+    }
 
     /// How often the mirror was connected to: after each time it may be another one, or hold older data. Always the same for one
     /// without a connection.

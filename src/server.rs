@@ -1,4 +1,4 @@
-//! Wiring and lifetime: runtimes, arbiters, listeners, and the order in which everything starts and stops.
+//! Wiring and lifetime: runtimes, threads, listeners, and the order in which everything starts and stops.
 
 mod checks;
 mod health;
@@ -28,7 +28,7 @@ use crate::{
     cluster::{self, Heartbeat},
     config::Config,
     http::{self, AppState, HttpOptions},
-    mirror::NodeRecord,
+    mirror::{NodeRecord, writer::MirrorWriter},
     recorder::RecorderParts,
     secrets::Secrets,
     store::{Store, StoreOptions},
@@ -142,7 +142,14 @@ async fn serve_until_told(
             move || told.notify_one()
         }),
     }));
-    let server = serve(&config, listener, state.clone(), gate, threads.clone())?;
+    let server = serve(
+        &config,
+        listener,
+        state.clone(),
+        gate,
+        &node.writer,
+        threads.clone(),
+    )?;
     threads.until_joined().await;
     let admin = admin_listener
         .map(|listener| serve_admin(listener, state.clone()))
@@ -291,11 +298,13 @@ fn serve(
     listener: TcpListener,
     state: web::Data<AppState>,
     gate: Arc<Gate>,
+    writer: &MirrorWriter,
     threads: RoomThreads,
 ) -> anyhow::Result<ServerHandle> {
+    let writer = writer.clone();
     let server = HttpServer::new(move || {
         // Called once in each worker.
-        threads.join();
+        threads.join(&writer);
         App::new().configure(|app| http::configure(app, state.clone(), &gate))
     })
     .on_connect(ws::on_connect)

@@ -123,8 +123,7 @@ impl Server {
             .env("CALLBOARD_LOG__LEVEL", "warn")
             .env("CALLBOARD_SIGNING_KEY", SIGNING_KEY)
             // As many threads as a machine of one core gives by default; the floor has one as well.
-            .env("CALLBOARD_HTTP__WORKERS", "1")
-            .env("CALLBOARD_ROOM__ARBITERS", "1");
+            .env("CALLBOARD_HTTP__WORKERS", "1");
         if let Some(database) = &ground.database {
             command.env("CALLBOARD_DATABASE", database);
         }

@@ -73,7 +73,7 @@ impl RoomActor {
         if let Some(commit) = self.owner.next_commit() {
             let (to, address) = (commit.changes.to, context.address());
             let done = Box::new(move |outcome| address.do_send(Committed { to, outcome }));
-            match self.node.writer.submit(commit, done) {
+            match self.writer.submit(commit, done) {
                 Ok(pending) => self.flight = Some(Flight(pending)),
                 Err(WriterBusy(commit)) => self.owner.commit_refused(*commit),
             }

@@ -37,6 +37,7 @@ use crate::{
     ids::{ConnectionId, Timestamp, Version},
     lease::LeaseView,
     metrics::{CommandOutcome, CommandType},
+    mirror::writer::MirrorWriter,
     owner::Owner,
     room::{
         Room,
@@ -56,6 +57,8 @@ const REFUSED_MS: u64 = 50;
 pub struct RoomActor {
     pub(super) owner: Owner,
     pub(super) node: Arc<Node>,
+    /// Of the thread on which it lives.
+    pub(super) writer: MirrorWriter,
     supervisor: Addr<RoomSupervisor>,
     pub(super) entry: Option<Arc<Entry>>,
     links: HashMap<ConnectionId, Link>,
@@ -86,6 +89,7 @@ impl RoomActor {
     pub fn new(
         started: Started,
         node: Arc<Node>,
+        writer: MirrorWriter,
         supervisor: Addr<RoomSupervisor>,
         inherited: Option<Survivors>,
     ) -> Self {
@@ -107,6 +111,7 @@ impl RoomActor {
             deadline: (owner.room().version(), deadline_of(owner.room())),
             owner,
             node,
+            writer,
             supervisor,
             entry: None,
             links: HashMap::new(),

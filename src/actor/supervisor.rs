@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
-use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, ResponseFuture};
+use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, ResponseFuture};
 use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
@@ -12,7 +12,7 @@ use super::{
     asker::{Asker, others},
     failures::{Budget, Failures},
     room::{Depart, Forgotten, HandOver, RoomActor, Survivors},
-    threads::RoomThreads,
+    threads::{RoomThread, RoomThreads},
 };
 use crate::{
     claims::{StartError, Started},
@@ -189,13 +189,14 @@ impl RoomSupervisor {
     fn place(
         &self,
         context: &mut Context<Self>,
-        thread: &ArbiterHandle,
+        thread: RoomThread,
         started: Started,
         inherited: Option<Survivors>,
     ) -> Addr<RoomActor> {
         let (node, supervisor) = (Arc::clone(&self.node), context.address());
-        RoomActor::start_in_arbiter(thread, move |_| {
-            RoomActor::new(started, node, supervisor, inherited)
+        let RoomThread { arbiter, writer } = thread;
+        RoomActor::start_in_arbiter(&arbiter, move |_| {
+            RoomActor::new(started, node, writer, supervisor, inherited)
         })
     }
 }
@@ -294,7 +295,7 @@ impl Handler<StartEnded> for RoomSupervisor {
                         session.start_time,
                     );
                 }
-                let address = self.place(context, &thread, started, message.inherited);
+                let address = self.place(context, thread, started, message.inherited);
                 self.slots.insert(
                     room_id,
                     Slot::Running {

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use actix::{Arbiter, ArbiterHandle};
 use tokio::sync::Notify;
 
+use crate::mirror::writer::MirrorWriter;
+
 /// Clones share the threads.
 #[derive(Clone, Default)]
 pub struct RoomThreads(Arc<Shared>);
@@ -18,37 +20,48 @@ struct Shared {
 
 #[derive(Default)]
 struct Threads {
-    handles: Vec<ArbiterHandle>,
+    all: Vec<RoomThread>,
     next: usize,
 }
 
+/// A thread on which rooms live.
+#[derive(Clone)]
+pub(super) struct RoomThread {
+    /// Takes new rooms.
+    pub(super) arbiter: ArbiterHandle,
+    /// Writes their commits.
+    pub(super) writer: MirrorWriter,
+}
+
 impl RoomThreads {
-    /// Rooms may live on this thread from now on, which must be an arbiter's.
-    pub fn join(&self) {
-        let mut threads = self.threads();
-        threads.handles.push(Arbiter::current());
-        drop(threads);
+    /// Rooms may live on this thread from now on, which must be an arbiter's; their commits go to `writer`, or beside it.
+    pub fn join(&self, writer: &MirrorWriter) {
+        let thread = RoomThread {
+            arbiter: Arbiter::current(),
+            writer: writer.for_this_thread(),
+        };
+        self.threads().all.push(thread);
         self.0.joined.notify_one();
     }
 
     /// Waits until there is a thread.
     pub async fn until_joined(&self) {
-        while self.threads().handles.is_empty() {
+        while self.threads().all.is_empty() {
             self.0.joined.notified().await;
         }
     }
 
     /// The thread of the next room, one after the other; those that have ended are forgotten. None: there is none.
-    pub(super) fn next(&self) -> Option<ArbiterHandle> {
+    pub(super) fn next(&self) -> Option<RoomThread> {
         let mut threads = self.threads();
-        while !threads.handles.is_empty() {
-            let at = (threads.next + 1) % threads.handles.len();
+        while !threads.all.is_empty() {
+            let at = (threads.next + 1) % threads.all.len();
             threads.next = at;
             // A thread that has ended takes nothing.
-            if threads.handles[at].spawn_fn(|| {}) {
-                return Some(threads.handles[at].clone());
+            if threads.all[at].arbiter.spawn_fn(|| {}) {
+                return Some(threads.all[at].clone());
             }
-            threads.handles.remove(at);
+            threads.all.remove(at);
         }
         None
     }

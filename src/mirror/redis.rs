@@ -21,7 +21,7 @@ mod nodes;
 mod outbox;
 mod scripts;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use redis::{Cmd, RedisError, RedisResult, Value, cmd};
@@ -112,6 +112,14 @@ impl RedisMirror {
         mirror.call::<String>(cmd("PING")).await?;
         mirror.check_eviction().await?;
         Ok(mirror)
+    }
+
+    /// Another connection to the same server, made with its first call and driven by the current runtime.
+    fn another(&self) -> Result<Self, ConnectError> {
+        Ok(Self {
+            link: Link::new(&self.options)?,
+            options: self.options.clone(),
+        })
     }
 
     async fn check_eviction(&self) -> Result<(), ConnectError> {
@@ -220,6 +228,16 @@ impl RedisMirror {
 
 #[async_trait]
 impl RoomMirror for RedisMirror {
+    fn beside(&self) -> Option<Arc<dyn RoomMirror>> {
+        match self.another() {
+            Ok(another) => Some(Arc::new(another)),
+            Err(error) => {
+                tracing::warn!(%error, "no connection of its own for a thread");
+                None
+            }
+        }
+    }
+
     async fn commit(&self, commits: &[Commit]) -> Vec<Result<CommitOutcome, MirrorFault>> {
         if let Err(fault) = self.announce_closings(commits).await {
             return same_fault(commits.len(), &fault);

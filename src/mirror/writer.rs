@@ -1,4 +1,4 @@
-//! The one writer of this process: gathers the commits of many rooms into few calls of the mirror, and repeats those that
+//! The writer, one task per way to the mirror: gathers the commits of many rooms into few calls of the mirror, and repeats those that
 //! met a fault until there is an outcome.
 //!
 //! A room waits for its outcome before it submits the next commit; the writer keeps rooms apart: a commit that is being
@@ -82,12 +82,13 @@ impl fmt::Debug for CommitToken {
     }
 }
 
-/// Handle of the writer. Its task ends when the last handle is gone and nothing is left to write.
+/// Handle of a writer. Its task ends when the last handle is gone and nothing is left to write.
 #[derive(Clone)]
 pub struct MirrorWriter {
+    mirror: Arc<dyn RoomMirror>,
+    limits: WriterLimits,
     entries: mpsc::Sender<Entry>,
     shared: Arc<Shared>,
-    queue_max: usize,
 }
 
 /// What the handles and the task share.
@@ -138,18 +139,45 @@ impl MirrorWriter {
         runtime: &tokio::runtime::Handle,
         metrics: MirrorMetrics,
     ) -> Self {
-        // A place in the backlog comes before one in the channel, so the channel is never full.
-        let (entries, incoming) = mpsc::channel(limits.queue_max.max(1));
         let shared = Arc::new(Shared {
             health: HealthCell::new(),
             metrics,
             backlog: Backlog::default(),
         });
-        runtime.spawn(Task::new(mirror, limits, incoming, Arc::clone(&shared)).run());
+        Self::start_task(mirror, limits, runtime, shared)
+    }
+
+    fn start_task(
+        mirror: Arc<dyn RoomMirror>,
+        limits: WriterLimits,
+        runtime: &tokio::runtime::Handle,
+        shared: Arc<Shared>,
+    ) -> Self {
+        // A place in the backlog comes before one in the channel, so the channel is never full.
+        let (entries, incoming) = mpsc::channel(limits.queue_max.max(1));
+        let task = Task::new(Arc::clone(&mirror), limits, incoming, Arc::clone(&shared));
+        runtime.spawn(task.run());
         Self {
+            mirror,
+            limits,
             entries,
             shared,
-            queue_max: limits.queue_max.max(1),
+        }
+    }
+
+    /// A writer for the rooms of the current thread. If the mirror can be reached over several connections, it has one and a
+    /// task of its own on the thread's runtime: then no commit wakes another thread, and those of rooms that had something to do
+    /// in the same turn go together. Bounds, figures and health are shared.
+    #[must_use]
+    pub fn for_this_thread(&self) -> Self {
+        match self.mirror.beside() {
+            None => self.clone(),
+            Some(mirror) => Self::start_task(
+                mirror,
+                self.limits,
+                &tokio::runtime::Handle::current(),
+                Arc::clone(&self.shared),
+            ),
         }
     }
 
@@ -159,7 +187,7 @@ impl MirrorWriter {
     /// # Errors
     /// [`WriterBusy`] with the commit when the queue is full.
     pub fn submit(&self, commit: Commit, done: Done) -> Result<CommitToken, WriterBusy> {
-        let Some(place) = Place::take(&self.shared, self.queue_max) else {
+        let Some(place) = Place::take(&self.shared, self.limits.queue_max.max(1)) else {
             return Err(WriterBusy(Box::new(commit)));
         };
         let is_cancelled = Arc::new(AtomicBool::new(false));

@@ -356,9 +356,9 @@ fn serve(
     state.open();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let threads = threads.clone();
+    let (threads, writer) = (threads.clone(), node.writer.clone());
     let server = HttpServer::new(move || {
-        threads.join();
+        threads.join(&writer);
         App::new().configure(|app| http::configure(app, state.clone(), &gate))
     })
     .on_connect(ws::on_connect)
