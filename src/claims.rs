@@ -2,6 +2,7 @@
 //! the other nodes' signs of life.
 
 mod bases;
+mod beginning;
 mod ports;
 mod restore;
 mod tenure;
@@ -22,11 +23,10 @@ pub use self::{
 };
 use crate::{
     clock::Clock,
-    ids::{Epoch, NodeId, RoomId, SessionId, TenantId, Version},
+    ids::{Epoch, NodeId, RoomId, TenantId, Version},
     lease::{LeaseView, Standing},
     mirror::{Claim, ClaimOutcome, MirrorFault, Ownership, RoomMirror},
     room::{Room, RoomBasis, rules::Rules},
-    store::OpenSession,
 };
 
 /// Attempts to restart a failed room whose mirror does not answer.
@@ -251,66 +251,6 @@ impl Claimant {
             Ok(former)
         } else {
             Err(StartError::Elsewhere(owner))
-        }
-    }
-
-    /// Whether a room that the mirror does not know may begin anew, and which of its sessions are lost then. Not while an owner
-    /// may be about to write it again: when the mirror lost everything a moment ago, or when SQL has a session of it as live
-    /// that no close explains.
-    async fn may_begin(&self, room_id: RoomId) -> Result<Option<Vec<SessionId>>, StartError> {
-        // Read after the mirror was seen not to know the room: a loss before that shows here.
-        let generation = match &self.tenure {
-            Tenure::Sole(_) => None,
-            Tenure::Leased(..) => Some(self.mirror.generation().await.map_err(unavailable)?),
-        };
-        let now = self.clock.now();
-        if let (Some(generation), Some(lease)) = (generation, self.tenure.lease())
-            && (lease.is_generation_young(now) || generation.as_deref() != lease.generation())
-        {
-            return Ok(None);
-        }
-        match self.ledger.open_sessions(room_id).await {
-            Ok(open) => self.lost_of(room_id, open).await,
-            // The room has been live here before, and its last close is in the outbox at least: unless that was lost.
-            Err(_) => Ok((!self.has_lost_everything()).then(Vec::new)),
-        }
-    }
-
-    fn has_lost_everything(&self) -> bool {
-        self.tenure
-            .lease()
-            .is_some_and(|lease| lease.has_lost_everything())
-    }
-
-    /// Which of the sessions that are open in SQL are lost; those whose close waits in the outbox are not. None: an owner may
-    /// still have one.
-    async fn lost_of(
-        &self,
-        room_id: RoomId,
-        open: Vec<OpenSession>,
-    ) -> Result<Option<Vec<SessionId>>, StartError> {
-        let mut lost = Vec::new();
-        for OpenSession { session_id, .. } in open {
-            let is_finished = self.mirror.is_finished(room_id, session_id);
-            if !is_finished.await.map_err(unavailable)? {
-                lost.push(session_id);
-            }
-        }
-        let now = self.clock.now();
-        let is_complete = self
-            .tenure
-            .lease()
-            .is_none_or(|lease| lease.is_mirror_complete(now));
-        Ok((lost.is_empty() || is_complete).then_some(lost))
-    }
-
-    /// What cannot be closed now, the recorder closes.
-    async fn close_lost(&self, lost: Vec<SessionId>) {
-        for session in lost {
-            match self.ledger.close_lost(session).await {
-                Ok(()) => warn!(%session, "a session was lost with its owner and the mirror"),
-                Err(fault) => warn!(%session, %fault, "a lost session could not be closed"),
-            }
         }
     }
 
