@@ -213,27 +213,31 @@ impl Lease {
     /// the mirror must have been there for the whole expiry, and be the same.
     #[must_use]
     pub fn may_take_expired(&self, now: Timestamp) -> bool {
-        self.has_mirror_for(now)
-            .is_some_and(|for_ms| for_ms >= self.deadlines.expiry_ms)
-            && !self.is_generation_young(now)
+        self.has_had_same_mirror_for(self.deadlines.expiry_ms, now)
+    }
+
+    fn has_had_same_mirror_for(&self, wanted_ms: u64, now: Timestamp) -> bool {
+        let has_mirror = self.has_mirror_for(now);
+        has_mirror.is_some_and(|for_ms| for_ms >= wanted_ms)
+            && !self.is_generation_younger_than(wanted_ms, now)
+    }
+
+    fn is_generation_younger_than(&self, age_ms: u64, now: Timestamp) -> bool {
+        self.generation_since
+            .is_some_and(|since| now.ms_since(since) < age_ms)
     }
 
     /// Whether the mirror lost everything a moment ago: what it does not know, an owner may be about to write again.
     #[must_use]
     pub fn is_generation_young(&self, now: Timestamp) -> bool {
-        self.generation_since
-            .is_some_and(|since| now.ms_since(since) < self.deadlines.expiry_ms)
+        self.is_generation_younger_than(self.deadlines.expiry_ms, now)
     }
 
     /// Whether every room that a living owner has must be in the mirror by now: this node has had it without interruption for so
     /// long, and it has lost nothing meanwhile, that even an owner that stood still has written its rooms again.
     #[must_use]
     pub fn is_mirror_complete(&self, now: Timestamp) -> bool {
-        let has_mirror = self.has_mirror_for(now);
-        has_mirror.is_some_and(|for_ms| for_ms >= self.deadlines.complete_ms())
-            && self
-                .generation_since
-                .is_none_or(|since| now.ms_since(since) >= self.deadlines.complete_ms())
+        self.has_had_same_mirror_for(self.deadlines.complete_ms(), now)
     }
 
     /// Whether the mirror has ever lost everything in the life of this node.

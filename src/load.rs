@@ -30,7 +30,7 @@ mod ticket;
 use thiserror::Error;
 
 pub use html::page;
-pub use machine::ServerUse;
+pub use machine::{ServerUse, cpu_secs, rss_kib};
 pub use meter::{Latency, Second};
 pub use options::{Options, OptionsError, Profile};
 pub use report::{Commands, Connections, Deliveries, Generator, Joins, Report, Resumes, Sessions};

@@ -108,17 +108,8 @@ impl Meeting {
     /// What a person who comes to `size` - 1 others is told.
     pub fn joined_notice(size: u32) -> Notice {
         let effects = Self::of(size - 1).join(size);
-        let mut notices = effects.into_iter().filter_map(|effect| match effect {
-            Effect::Send { notice, .. } => Some(notice),
-            Effect::Broadcast { .. }
-            | Effect::Relay { .. }
-            | Effect::Disconnect { .. }
-            | Effect::Reply { .. }
-            | Effect::OpenSession { .. }
-            | Effect::StoreBan { .. }
-            | Effect::Closed { .. } => None,
-        });
-        notices.next().expect("a joiner is told")
+        let mut told = effects.iter().filter_map(Effect::told);
+        told.next().expect("a joiner is told").1.clone()
     }
 
     fn command(&mut self, person: u32, command: Command) -> Vec<Effect> {

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use callboard::load::rss_kib;
 use tempfile::TempDir;
 
 use crate::redis_server::RedisServer;
@@ -174,10 +175,10 @@ impl Server {
     /// Resident memory once it stands still: what a start needs is not the cost of connections.
     fn settled_kib(&self) -> u64 {
         let started = Instant::now();
-        let mut kib = resident_kib(self.id());
+        let mut kib = rss_kib(self.id()).unwrap_or_default();
         loop {
             std::thread::sleep(SETTLE);
-            let now = resident_kib(self.id());
+            let now = rss_kib(self.id()).unwrap_or_default();
             if now == kib || started.elapsed() > START_PATIENCE {
                 return now;
             }
@@ -206,14 +207,6 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Kibibytes of a process that are in memory; 0 where the kernel does not tell.
-pub fn resident_kib(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
-        .unwrap_or_default()
 }
 
 fn free_port() -> u16 {

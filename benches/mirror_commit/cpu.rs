@@ -4,9 +4,6 @@ use std::time::Duration;
 
 use crate::redis_server::RedisServer;
 
-/// Unit of the times in `/proc`: fixed for programs, whatever the kernel's own tick is (proc_pid_stat(5), time(7)).
-const TICKS_PER_SECOND: u32 = 100;
-
 /// Readings at one moment.
 #[derive(Clone, Copy)]
 pub struct Cpu {
@@ -38,17 +35,8 @@ impl Cpu {
 
 /// User and system time of all threads.
 fn own() -> Duration {
-    let stat =
-        std::fs::read_to_string("/proc/self/stat").expect("Linux tells processes of themselves");
-    // The name before it, in parentheses, may have spaces.
-    let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
-    let ticks: u32 = fields
-        .split(' ')
-        .skip(11)
-        .take(2)
-        .map(|ticks| ticks.parse::<u32>().expect("utime and stime are numbers"))
-        .sum();
-    Duration::from_secs(1) * ticks / TICKS_PER_SECOND
+    let seconds = callboard::load::cpu_secs(std::process::id());
+    Duration::from_secs_f64(seconds.expect("Linux tells processes of themselves"))
 }
 
 fn of_redis(server: &RedisServer) -> Duration {

@@ -271,7 +271,10 @@ impl Handler<StartEnded> for RoomSupervisor {
             return;
         };
         let result = message.result.and_then(|started| {
-            let thread = self.threads.next().filter(|_| !self.is_stopping);
+            let thread = match self.is_stopping {
+                true => None,
+                false => self.threads.next(),
+            };
             let Some(thread) = thread else {
                 self.release(room_id, started.room.epoch());
                 return Err(StartError::Unavailable);

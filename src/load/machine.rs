@@ -26,7 +26,8 @@ pub struct ServerUse {
 }
 
 /// CPU time of a process so far, user and system; none: there is no such process, or this is no Linux.
-pub(super) fn cpu_secs(pid: u32) -> Option<f64> {
+#[must_use]
+pub fn cpu_secs(pid: u32) -> Option<f64> {
     cpu_of(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
@@ -40,8 +41,9 @@ fn cpu_of(stat: &str) -> Option<f64> {
     Some((user + system) as f64 / TICKS_PER_SEC)
 }
 
-/// Resident memory of a process.
-pub(super) fn rss_kib(pid: u32) -> Option<u64> {
+/// Resident memory of a process; none as for [`cpu_secs`].
+#[must_use]
+pub fn rss_kib(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
     line.split_whitespace().nth(1)?.parse().ok()

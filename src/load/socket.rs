@@ -79,11 +79,7 @@ pub(super) async fn open_elsewhere(url: &str) -> Result<Socket, ConnectFault> {
 
 async fn address_of(url: &Url) -> Result<SocketAddr, ConnectFault> {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let port = match (url.port(), url.scheme()) {
-        (Some(port), _) => port,
-        (None, "https" | "wss") => 443,
-        (None, _) => 80,
-    };
+    let port = url.port_or_known_default().unwrap_or(80);
     let mut found = lookup_host((host, port)).await.map_err(failed)?;
     found
         .next()

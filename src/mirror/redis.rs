@@ -105,20 +105,17 @@ impl RedisMirror {
     /// # Errors
     /// When the URL is wrong, the server evicts keys, or nobody answers.
     pub async fn connect(options: &RedisOptions) -> Result<Self, ConnectError> {
-        let mirror = Self {
-            link: Link::new(options)?,
-            options: options.clone(),
-        };
+        let mirror = Self::lazy(options)?;
         mirror.call::<String>(cmd("PING")).await?;
         mirror.check_eviction().await?;
         Ok(mirror)
     }
 
-    /// Another connection to the same server, made with its first call and driven by the current runtime.
-    fn another(&self) -> Result<Self, ConnectError> {
+    /// Connects with the first call; the current runtime drives the socket.
+    fn lazy(options: &RedisOptions) -> Result<Self, ConnectError> {
         Ok(Self {
-            link: Link::new(&self.options)?,
-            options: self.options.clone(),
+            link: Link::new(options)?,
+            options: options.clone(),
         })
     }
 
@@ -229,7 +226,7 @@ impl RedisMirror {
 #[async_trait]
 impl RoomMirror for RedisMirror {
     fn beside(&self) -> Option<Arc<dyn RoomMirror>> {
-        match self.another() {
+        match Self::lazy(&self.options) {
             Ok(another) => Some(Arc::new(another)),
             Err(error) => {
                 tracing::warn!(%error, "no connection of its own for a thread");

@@ -5,7 +5,7 @@ use crate::{
     ids::{Epoch, Timestamp, Version},
     lease::Standing,
     mirror::{Commit, CommitOutcome},
-    room::{effect::Effect, input::Input, record::ChangeSet},
+    room::{input::Input, record::ChangeSet},
 };
 
 /// Longest time that one look at the clock may add to the age of a commit: a process that was frozen reads what the
@@ -121,16 +121,7 @@ impl Owner {
 
     fn announce_durability(&mut self, now: Timestamp, durable: bool) {
         let notices = self.room.apply(now, Input::Durability { durable });
-        let audience = notices.iter().filter_map(|effect| match effect {
-            Effect::Send { to, .. } => Some(*to),
-            Effect::Broadcast { .. }
-            | Effect::Relay { .. }
-            | Effect::Disconnect { .. }
-            | Effect::Reply { .. }
-            | Effect::OpenSession { .. }
-            | Effect::StoreBan { .. }
-            | Effect::Closed { .. } => None,
-        });
+        let audience = notices.iter().filter_map(|effect| Some(effect.told()?.0));
         self.queue.announce(durable, audience);
     }
 

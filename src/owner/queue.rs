@@ -181,43 +181,34 @@ impl Queue {
     pub fn unanswered(&self) -> Vec<(ConnectionId, u64)> {
         self.items
             .iter()
-            .filter_map(|item| match &item.effect {
-                Effect::Send {
-                    to,
-                    notice:
-                        Notice::Ack { id, .. }
-                        | Notice::RelayAck { id, .. }
-                        | Notice::Error { id: Some(id), .. },
-                } => Some((*to, *id)),
-                Effect::Send { .. }
-                | Effect::Broadcast { .. }
-                | Effect::Relay { .. }
-                | Effect::Disconnect { .. }
-                | Effect::Reply { .. }
-                | Effect::OpenSession { .. }
-                | Effect::StoreBan { .. }
-                | Effect::Closed { .. } => None,
+            .filter_map(|item| {
+                let (to, notice) = item.effect.told()?;
+                Some((to, command_answered_by(notice)?))
             })
             .collect()
     }
 }
 
+fn command_answered_by(notice: &Notice) -> Option<u64> {
+    match notice {
+        Notice::Ack { id, .. } | Notice::RelayAck { id, .. } => Some(*id),
+        Notice::Error { id, .. } => *id,
+        Notice::RoomJoined(_)
+        | Notice::RoomResumed(_)
+        | Notice::LobbyWaiting { .. }
+        | Notice::LobbyDenied { .. }
+        | Notice::LobbyChanged { .. }
+        | Notice::SfuEndpoint { .. }
+        | Notice::DurabilityChanged { .. }
+        | Notice::KeepAlive { .. } => None,
+    }
+}
+
 /// Whose join an effect answers.
 fn answers_join_of(effect: &Effect) -> Option<ConnectionId> {
-    match effect {
-        Effect::Send {
-            to,
-            notice: Notice::RoomJoined(_) | Notice::RoomResumed(_),
-        } => Some(*to),
-        Effect::Send { .. }
-        | Effect::Broadcast { .. }
-        | Effect::Relay { .. }
-        | Effect::Disconnect { .. }
-        | Effect::Reply { .. }
-        | Effect::OpenSession { .. }
-        | Effect::StoreBan { .. }
-        | Effect::Closed { .. } => None,
-    }
+    let (to, notice) = effect.told()?;
+    let answers_join = matches!(notice, Notice::RoomJoined(_) | Notice::RoomResumed(_));
+    answers_join.then_some(to)
 }
 
 /// What must not happen while the mirror may still refuse the change that it belongs to.

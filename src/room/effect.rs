@@ -80,6 +80,23 @@ pub enum Effect {
     },
 }
 
+impl Effect {
+    /// Whom it tells something, and what; none: it does something else, or tells all.
+    #[must_use]
+    pub fn told(&self) -> Option<(ConnectionId, &Notice)> {
+        match self {
+            Self::Send { to, notice } => Some((*to, notice)),
+            Self::Broadcast { .. }
+            | Self::Relay { .. }
+            | Self::Disconnect { .. }
+            | Self::Reply { .. }
+            | Self::OpenSession { .. }
+            | Self::StoreBan { .. }
+            | Self::Closed { .. } => None,
+        }
+    }
+}
+
 /// Something told to one connection.
 #[derive(Clone, Debug)]
 pub enum Notice {

@@ -246,10 +246,7 @@ impl Server {
     /// Resident memory in bytes.
     pub fn memory_bytes(&self) -> u64 {
         let id = self.child.as_ref().expect("the server runs").id();
-        let status = fs::read_to_string(format!("/proc/{id}/status")).expect("the server runs");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-        let kibibytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-        kibibytes.expect("the kernel tells VmRSS") * 1024
+        callboard::load::rss_kib(id).expect("the server runs") * 1024
     }
 
     /// Another command of the binary, with the same data and databases.

@@ -19,8 +19,6 @@ use crate::common::crowd::{
     witness::Counts,
 };
 
-/// Clock ticks per second of `/proc`: the same on all Linux machines that callboard knows.
-const TICKS_PER_SECOND: f64 = 100.0;
 /// A wait of this length is measured again and again.
 const PROBE: Duration = Duration::from_millis(10);
 /// A load generator that wakes up later than this (p99) measures the machine.
@@ -31,7 +29,8 @@ const SHARE_MAX: f64 = 0.5;
 /// Watches this process during a run.
 pub struct Strain {
     started: Instant,
-    ticks: f64,
+    /// CPU time used before.
+    cpu_secs: f64,
     lags: Arc<Mutex<Vec<Duration>>>,
     is_over: Arc<AtomicBool>,
     task: JoinHandle<()>,
@@ -53,7 +52,7 @@ impl Strain {
         });
         Self {
             started: Instant::now(),
-            ticks: own_ticks(),
+            cpu_secs: own_cpu_secs(),
             lags,
             is_over,
             task,
@@ -67,7 +66,7 @@ impl Strain {
         let _ = self.task.await;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let seconds = self.started.elapsed().as_secs_f64();
-        let used = (own_ticks() - self.ticks) / TICKS_PER_SECOND / seconds;
+        let used = (own_cpu_secs() - self.cpu_secs) / seconds;
         let lags = Samples::of(self.lags.lock().expect("nobody panics with it").drain(..));
         let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let mut told = format!(
@@ -90,13 +89,9 @@ impl Strain {
     }
 }
 
-/// CPU time of this process so far, in ticks.
-fn own_ticks() -> f64 {
-    let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name, in parentheses, may hold spaces.
-    let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let times = fields.split_whitespace().skip(11).take(2);
-    times.filter_map(|ticks| ticks.parse::<f64>().ok()).sum()
+/// CPU time of this process so far, in seconds.
+fn own_cpu_secs() -> f64 {
+    callboard::load::cpu_secs(std::process::id()).unwrap_or_default()
 }
 
 /// One fault, or two at the same time, and how it went.

@@ -6,14 +6,16 @@ use callboard::mirror::{
     RoomMirror,
     sqlite::{SqliteMirror, SqliteSync},
 };
-use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
 
-use crate::sample::*;
+use crate::{
+    fixture::{file_in, run_sql},
+    sample::*,
+};
 
 #[tokio::test]
 async fn room_is_there_when_the_file_is_opened_again() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("mirror.db");
+    let path = file_in(&directory);
     for sync in [SqliteSync::Normal, SqliteSync::Full] {
         let first = SqliteMirror::open(&path, sync).unwrap();
         let (owned, snapshot) = Owned::rich(&first).await;
@@ -29,8 +31,7 @@ async fn room_is_there_when_the_file_is_opened_again() {
 #[tokio::test]
 async fn files_are_readable_by_their_owner_only() {
     let directory = tempfile::tempdir().unwrap();
-    let mirror =
-        SqliteMirror::open(directory.path().join("mirror.db"), SqliteSync::Normal).unwrap();
+    let mirror = SqliteMirror::open(file_in(&directory), SqliteSync::Normal).unwrap();
     Owned::rich(&mirror).await;
     for file in std::fs::read_dir(directory.path()).unwrap() {
         let file = file.unwrap();
@@ -42,10 +43,9 @@ async fn files_are_readable_by_their_owner_only() {
 #[tokio::test]
 async fn file_of_a_newer_release_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("mirror.db");
+    let path = file_in(&directory);
     drop(SqliteMirror::open(&path, SqliteSync::Normal).unwrap());
-    let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
-    connection.batch_execute("PRAGMA user_version = 2").unwrap();
+    run_sql(&path, "PRAGMA user_version = 2");
     let fault = SqliteMirror::open(&path, SqliteSync::Normal).err().unwrap();
     assert!(fault.to_string().contains("newer release"), "{fault}");
 }
@@ -53,17 +53,19 @@ async fn file_of_a_newer_release_is_refused() {
 #[tokio::test]
 async fn fields_of_another_release_are_kept() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("mirror.db");
+    let path = file_in(&directory);
     let mirror = SqliteMirror::open(&path, SqliteSync::Normal).unwrap();
     let (owned, snapshot) = Owned::rich(&mirror).await;
-    let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
-    connection
-        .batch_execute("INSERT INTO record SELECT room_id, 'head', 'mood', 'sunny' FROM room")
-        .unwrap();
+    run_sql(
+        &path,
+        "INSERT INTO record SELECT room_id, 'head', 'mood', 'sunny' FROM room",
+    );
     owned.write(&mirror, full_changes(&snapshot, 1, 2)).await;
-    connection
-        .batch_execute("DELETE FROM record WHERE id = 'mood' AND value = 'sunny' RETURNING 1")
-        .unwrap();
+    let kept = run_sql(
+        &path,
+        "DELETE FROM record WHERE id = 'mood' AND value = 'sunny'",
+    );
+    assert_eq!(kept, 1);
     let (_, _, room) =
         Owned::claim(&mirror, owned.room_id, Some(owned.ownership()), node_id()).await;
     assert_eq!(room, Some(Box::new(snapshot)));

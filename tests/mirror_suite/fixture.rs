@@ -1,6 +1,9 @@
 //! The adapters under test, and how a behaviour is run on each.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use callboard::{
     ids::{RoomId, Version},
@@ -12,9 +15,23 @@ use callboard::{
     },
     room::record::{ChangeSet, Snapshot},
 };
-use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
+use diesel::{Connection, RunQueryDsl, SqliteConnection, connection::SimpleConnection, sql_query};
 
 use crate::{redis_server::RedisServer, sample::*};
+
+/// Where a mirror's file is in a directory of its own.
+pub fn file_in(directory: &tempfile::TempDir) -> PathBuf {
+    directory.path().join("mirror.db")
+}
+
+/// Runs a statement past the mirror; how many rows it changed. A mirror's thread that ends holds the file for a moment.
+pub fn run_sql(path: &Path, statement: &str) -> usize {
+    let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    connection
+        .batch_execute("PRAGMA busy_timeout = 5000")
+        .unwrap();
+    sql_query(statement).execute(&mut connection).unwrap()
+}
 
 /// An adapter under test and ways to harm what it holds.
 pub struct Fixture {
@@ -39,7 +56,7 @@ impl Fixture {
 
     pub async fn sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("mirror.db");
+        let path = file_in(&directory);
         Self {
             mirror: Arc::new(SqliteMirror::open(path, SqliteSync::Normal).unwrap()),
             hold: Hold::Sqlite(directory),
@@ -73,17 +90,13 @@ impl Fixture {
         }
     }
 
-    fn sql(directory: &tempfile::TempDir, statement: &str) {
-        let path: PathBuf = directory.path().join("mirror.db");
-        let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
-        connection.batch_execute(statement).unwrap();
-    }
-
     /// As if a newer release had written the room.
     pub fn raise_format(&self, room_id: RoomId) {
         match &self.hold {
             Hold::Memory(mirror) => mirror.raise_format(room_id),
-            Hold::Sqlite(directory) => Self::sql(directory, "UPDATE room SET format = 2"),
+            Hold::Sqlite(directory) => {
+                run_sql(&file_in(directory), "UPDATE room SET format = 2");
+            }
             Hold::Redis(server) => {
                 let _: u64 =
                     server.command(&["HSET", &format!("room:{{{room_id}}}"), "format", "2"]);
@@ -97,7 +110,7 @@ impl Fixture {
             Hold::Memory(mirror) => mirror.lose_everything(),
             Hold::Sqlite(directory) => {
                 for table in ["room", "record", "tail", "outbox", "node", "meta"] {
-                    Self::sql(directory, &format!("DELETE FROM {table}"));
+                    run_sql(&file_in(directory), &format!("DELETE FROM {table}"));
                 }
             }
             Hold::Redis(server) => {
@@ -110,7 +123,9 @@ impl Fixture {
     pub fn lose(&self, room_id: RoomId) {
         match &self.hold {
             Hold::Memory(mirror) => mirror.lose_room(room_id),
-            Hold::Sqlite(directory) => Self::sql(directory, "DELETE FROM room"),
+            Hold::Sqlite(directory) => {
+                run_sql(&file_in(directory), "DELETE FROM room");
+            }
             Hold::Redis(server) => {
                 let _: u64 = server.command(&["DEL", &format!("room:{{{room_id}}}")]);
             }

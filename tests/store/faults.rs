@@ -190,7 +190,9 @@ async fn locked_sqlite_file_is_unavailable_in_time() {
     Store::migrate(&options).await.unwrap();
     let store = Store::open(&options).await.unwrap();
     let mut other = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
-    other.batch_execute("BEGIN IMMEDIATE").unwrap();
+    other
+        .batch_execute("PRAGMA busy_timeout = 5000; BEGIN IMMEDIATE")
+        .unwrap();
     let start = Instant::now();
     let room = callboard::ids::RoomId(uuid::Uuid::new_v4());
     let fault = store
