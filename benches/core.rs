@@ -1,4 +1,4 @@
-//! What single functions cost on the way of a command: the guard of frames, the decoder, the rules, the encoder.
+//! What single functions cost on the way of a command: the reader of frames, the decoder, the rules, the encoder.
 //!
 //! `cargo bench --bench core`; names of groups select, as in `cargo bench --bench core -- room`. What commits cost is in
 //! `mirror_commit`.
@@ -8,25 +8,20 @@ mod frames;
 #[path = "core/meeting.rs"]
 mod meeting;
 
-use std::{
-    hint::black_box,
-    pin::Pin,
-    task::{Context, Poll, Waker},
-};
+use std::hint::black_box;
 
 use bytes::Bytes;
 use callboard::{
     ids::{Seq, Timestamp, UserId},
     protocol::decode,
     room::{command::StateChange, effect::Notice, event::Event},
-    ws::{FrameGuard, FrameScanner, MESSAGE_BYTES_MAX},
+    ws::{FrameReader, FrameScanner, MESSAGE_BYTES_MAX},
 };
-use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use futures_util::Stream;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use uuid::Uuid;
 
 use self::{
-    frames::{Arrived, MESSAGES, frame},
+    frames::{MESSAGES, frame},
     meeting::Meeting,
 };
 
@@ -37,7 +32,7 @@ const TEXT_BYTES_MAX: usize = 4096;
 /// Frames that arrive in one read.
 const FRAMES: [usize; 2] = [1, 100];
 
-criterion_group!(benches, room, decoder, encoder, guard);
+criterion_group!(benches, room, decoder, encoder, reader);
 criterion_main!(benches);
 
 /// The rules, and what a commit takes from them.
@@ -115,8 +110,8 @@ fn encoder(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The scanner alone, and the guard around a payload whose frames have all arrived.
-fn guard(criterion: &mut Criterion) {
+/// The scanner alone, and the reader that makes frames.
+fn reader(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("frames");
     for count in FRAMES {
         let bytes = Bytes::from(frame(MESSAGES[1].1).repeat(count));
@@ -129,29 +124,21 @@ fn guard(criterion: &mut Criterion) {
             },
         );
         group.bench_with_input(
-            BenchmarkId::new("guard", count),
+            BenchmarkId::new("reader", count),
             &bytes,
-            |bencher, bytes| {
-                bencher.iter_batched(
-                    || FrameGuard::new(Arrived(Some(bytes.clone())), MESSAGE_BYTES_MAX),
-                    pass_all,
-                    BatchSize::SmallInput,
-                );
-            },
+            |bencher, bytes| bencher.iter(|| read_all(black_box(bytes))),
         );
     }
     group.finish();
 }
 
-/// Reads to the end; the guard is pending between two frames.
-fn pass_all(mut guard: FrameGuard<Arrived>) -> usize {
-    let mut context = Context::from_waker(Waker::noop());
-    let mut passed = 0;
-    loop {
-        match Pin::new(&mut guard).poll_next(&mut context) {
-            Poll::Ready(Some(chunk)) => passed += chunk.expect("good frames").len(),
-            Poll::Ready(None) => return passed,
-            Poll::Pending => {}
-        }
+/// How many frames there are.
+fn read_all(mut bytes: &[u8]) -> usize {
+    let mut reader = FrameReader::new(MESSAGE_BYTES_MAX);
+    let mut count = 0;
+    while let Some(frame) = reader.read(&mut bytes).expect("good frames") {
+        black_box(frame);
+        count += 1;
     }
+    count
 }

@@ -23,9 +23,9 @@ use url::Url;
 
 pub use self::{
     connection::{Connection, Origin},
-    directory::{Directory, Figures},
+    directory::Directory,
     gate::{ConnectionLimits, Gate, Person, Place, pace},
-    link::{LinkLimits, LinkState},
+    link::LinkLimits,
     room::HandOver,
     threads::RoomThreads,
 };
@@ -151,12 +151,6 @@ impl Rooms {
     pub fn is_live(&self, room_id: RoomId) -> bool {
         let directory = &self.node.directory;
         directory.is_restarting(room_id) || directory.find(room_id).is_some()
-    }
-
-    /// Sums over the live rooms.
-    #[must_use]
-    pub fn figures(&self) -> Figures {
-        self.node.directory.figures()
     }
 
     /// Takes over a room that its owner hands over: claimed if the mirror still says `former`.

@@ -32,7 +32,7 @@ use crate::{
     recorder::RecorderParts,
     secrets::Secrets,
     store::{Store, StoreOptions},
-    ws,
+    ws::{self, listener::HttpLimits},
 };
 
 /// Threads that wait for Redis, SQL and timers.
@@ -102,7 +102,7 @@ async fn serve_until_told(
     let node = parts.node(&config, &secrets.signing)?;
     let threads = RoomThreads::default();
     let rooms = Rooms::start(Arc::clone(&node), threads.clone());
-    let health = Arc::new(Health::new(Arc::clone(&node), rooms.clone()));
+    let health = Arc::new(Health::new(Arc::clone(&node)));
     let gate = Arc::new(Gate::new(
         &rooms,
         secrets.signing.clone(),
@@ -168,6 +168,7 @@ async fn serve_until_told(
         "listening on http://{}, advertised as {}", config.listen, config.advertise
     );
     wait_until_told(&told).await?;
+    state.close();
     stop(&config, &node, &rooms, &health).await;
     heartbeat.abort();
     leave_registry(&node).await;
@@ -302,22 +303,15 @@ fn serve(
     threads: RoomThreads,
 ) -> anyhow::Result<ServerHandle> {
     let writer = writer.clone();
-    let server = HttpServer::new(move || {
-        // Called once in each worker.
-        threads.join(&writer);
-        App::new().configure(|app| http::configure(app, state.clone(), &gate))
-    })
-    .on_connect(ws::on_connect)
-    .disable_signals()
-    .shutdown_timeout(REQUESTS_PATIENCE_SECS);
-    let server = match config.http.workers {
-        0 => server,
-        workers => server.workers(workers),
+    let limits = HttpLimits {
+        workers: config.http.workers,
+        connections_max: config.limits.connections_max,
+        shutdown_timeout_secs: REQUESTS_PATIENCE_SECS,
     };
-    let server = server
-        .max_connections(config.limits.connections_max)
-        .listen(listener)?
-        .run();
+    let server = ws::listener::serve(listener, limits, move |app| {
+        threads.join(&writer);
+        http::configure(app, state.clone(), &gate);
+    })?;
     let handle = server.handle();
     actix_web::rt::spawn(server);
     Ok(handle)

@@ -1,23 +1,27 @@
-//! What stands between a client's socket and its connection actor: bounded frames, whole messages, a bounded pace, and a
-//! way to cut the socket from outside.
+//! What stands between a client's TCP connection and its connection actor: the upgrade, bounded frames, whole messages, a bounded
+//! pace, and writing without an actor in between.
 //!
-//! - [`FrameGuard`] wraps the request's payload: a frame that is announced too large never reaches a buffer.
+//! - [`listener`] serves HTTP; an upgraded request gets its connection's socket by [`OnUpgrade`].
+//! - [`Frames`] are read from a [`Socket`]: a frame that is announced too large never reaches a buffer.
 //! - [`Reassembly`] joins fragments into whole messages, bounded.
 //! - [`CommandLimiter`] bounds the pace.
-//! - [`Disconnect`] ends a connection whose actor is stalled because its client does not read.
+//! - [`Socket`] takes frames from any thread, tells what waits for a client that does not read, and is cut from outside.
 
-mod disconnect;
-mod guard;
+mod frames;
 mod limiter;
+pub mod listener;
 mod reassembly;
 mod scanner;
+mod socket;
+mod upgrade;
 mod violation;
 
-pub use disconnect::{Disconnect, on_connect};
-pub use guard::{FrameGuard, GuardReport};
+pub use frames::{FrameReader, Frames};
 pub use limiter::{CommandLimiter, Pace, Verdict};
 pub use reassembly::{Incoming, Reassembly};
 pub use scanner::{FrameScanner, Step};
+pub use socket::{Outgoing, Socket, SocketClosed};
+pub use upgrade::{HttpStream, OnUpgrade, early};
 pub use violation::Violation;
 
 /// Largest frame and largest message of a client, in bytes, unless configured otherwise.

@@ -12,6 +12,7 @@ use serde_json::json;
 on_both_backends!(
     a_client_that_stops_reading_is_evicted_and_nobody_else_notices,
     a_flood_of_relays_cannot_evict_its_target,
+    a_person_takes_one_file_of_the_server_and_gives_it_back,
 );
 
 /// Receive buffer of the client that stops reading: fills at once.
@@ -117,6 +118,37 @@ async fn a_flood_of_relays_cannot_evict_its_target(backend: Backend) {
     slow.until_seq(alice.seq()).await;
     assert_eq!(slow.look().closed, None);
     assert_eq!(server.metric(EVICTIONS, &[]).await, 0.0);
+}
+
+async fn a_person_takes_one_file_of_the_server_and_gives_it_back(backend: Backend) {
+    const PEOPLE: usize = 60;
+    /// What databases, timers and HTTP clients may open or close meanwhile.
+    const OTHERS: usize = 20;
+    let server = Server::on(backend).start().await;
+    let room = TestRoom::new(&server).await;
+    let alice = room.alice().await;
+    let before = server.open_files();
+    let mut people = Vec::new();
+    for number in 0..PEOPLE {
+        people.push(room.attendee(&format!("Guest{number}")).await);
+    }
+    alice.until_seq(people[PEOPLE - 1].seq()).await;
+    let taken = server.open_files() - before;
+    assert!(
+        taken <= PEOPLE + OTHERS,
+        "{taken} files for {PEOPLE} people"
+    );
+    for (number, mut person) in people.into_iter().enumerate() {
+        if number % 2 == 0 {
+            person.drop_abruptly().await;
+        } else {
+            person.command(json!({"type": "LeaveRoom"})).await;
+        }
+    }
+    eventually("the files are closed", async || {
+        (server.open_files() <= before + OTHERS).then_some(())
+    })
+    .await;
 }
 
 fn messages(client: &TestClient) -> usize {

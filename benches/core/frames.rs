@@ -1,14 +1,5 @@
 //! Frames and messages as clients send them.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll},
-};
-
-use actix_http::error::PayloadError;
-use bytes::Bytes;
-use futures_util::Stream;
-
 /// A client's messages, by name.
 pub const MESSAGES: [(&str, &str); 4] = [
     (
@@ -42,15 +33,4 @@ pub fn frame(text: &str) -> Vec<u8> {
             .map(|(byte, mask)| byte ^ mask),
     );
     bytes
-}
-
-/// A payload that has arrived whole.
-pub struct Arrived(pub Option<Bytes>);
-
-impl Stream for Arrived {
-    type Item = Result<Bytes, PayloadError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Poll::Ready(self.0.take().map(Ok))
-    }
 }

@@ -1,7 +1,5 @@
-//! The actor of one WebSocket: frames to commands, deliveries to frames. It decides nothing about the room.
-//!
-//! It is the response body as well: while the peer does not read, this actor stands still. So the room judges it and cuts
-//! the socket from outside; nothing here is relied on for that.
+//! The actor of one WebSocket: frames to commands. It decides nothing about the room, and what the room tells its client does not
+//! pass it: the room writes to the socket itself, judges whether the client reads, and cuts it off.
 
 mod conversation;
 mod forward;
@@ -9,17 +7,17 @@ mod pump;
 
 use std::{sync::Arc, time::Duration};
 
-use actix::{Actor, ActorContext, Addr, AsyncContext, Handler, Running, StreamHandler};
-use actix_http::ws::{CloseCode, CloseReason, Message as Frame, ProtocolError};
-use actix_web_actors::ws::WebsocketContext;
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Running, StreamHandler};
+use actix_http::ws::{CloseCode, CloseReason, Message as Frame};
+use bytes::Bytes;
 use bytestring::ByteString;
-use tokio::sync::mpsc;
+use tokio::{net::TcpStream, sync::mpsc};
 use tracing::debug;
 
 pub use self::forward::Origin;
 use super::{
-    gate::{Gate, JOIN_PATIENCE},
-    link::{CLOSE_TIMEOUT, Deliver, Farewell, LinkState},
+    gate::Gate,
+    link::{CLOSE_TIMEOUT, Farewell, LinkState, RoomNews},
     room::{ConnectionClosed, RoomActor},
 };
 use crate::{
@@ -30,10 +28,10 @@ use crate::{
         goodbye::{Goodbye, GoodbyeReason},
         view::{Code, Rejection},
     },
-    ws::{CommandLimiter, GuardReport, Incoming, Reassembly, Verdict, Violation},
+    ws::{CommandLimiter, Frames, Incoming, Outgoing, Reassembly, Socket, Verdict, Violation},
 };
 
-/// Deliveries that wait for a connection: the room keeps what does not fit.
+/// Messages that may wait for a connection, besides one per sender.
 const MAILBOX: usize = 16;
 /// Fragments of one message.
 const PARTS_MAX: usize = 64;
@@ -67,7 +65,6 @@ pub struct Connection {
     room_id: RoomId,
     gate: Arc<Gate>,
     state: Arc<LinkState>,
-    report: GuardReport,
     origin: Origin,
     reassembly: Reassembly,
     limiter: CommandLimiter,
@@ -76,36 +73,51 @@ pub struct Connection {
     _place: super::gate::Place,
 }
 
-type Context = WebsocketContext<Connection>;
-
 impl Connection {
-    /// A connection whose frames pass the guard that `report` belongs to.
-    #[must_use]
-    pub fn new(
+    /// Starts the actor of an upgraded socket on the current arbiter; `early` has come of its frames already.
+    pub fn start(
+        socket: TcpStream,
+        early: Bytes,
         room_id: RoomId,
         gate: Arc<Gate>,
-        state: Arc<LinkState>,
-        report: GuardReport,
         place: super::gate::Place,
         origin: Origin,
-    ) -> Self {
+    ) {
         let limits = &gate.limits;
-        Self {
+        let (socket, reader) = Socket::new(socket);
+        let frames = Frames::new(reader, limits.frame_bytes_max, early);
+        let connection = Self {
             id: ConnectionId(uuid::Uuid::new_v4()),
             room_id,
             reassembly: Reassembly::new(limits.frame_bytes_max, PARTS_MAX),
             limiter: CommandLimiter::new(limits.pace),
+            state: Arc::new(LinkState::new(socket, gate.node.clock.now())),
             gate,
-            state,
-            report,
             origin,
             phase: Phase::Fresh,
             _place: place,
+        };
+        Self::create(|context| {
+            context.add_stream(frames);
+            connection
+        });
+    }
+
+    /// Says something to the client. One that has said much and reads nothing is cut off, as a room does it.
+    fn say<'a>(&self, frames: impl IntoIterator<Item = Outgoing<'a>>) {
+        let socket = &self.state.socket;
+        if socket.waiting_bytes() > self.gate.node.limits.link.outgoing_bytes_max {
+            self.gate.node.metrics.eviction(EvictionReason::Backlog);
+            return socket.cut();
+        }
+        if socket.send(frames).is_err() {
+            // The stream of its frames ends as well.
+            debug!(connection = %self.id, "the client is gone");
         }
     }
 
     /// Ends the connection for what its peer did.
-    fn violated(&mut self, context: &mut Context, violation: Violation) {
+    fn violated(&mut self, context: &mut Context<Self>, violation: Violation) {
         let (eviction, code) = match violation {
             Violation::TooLarge => (EvictionReason::TooLarge, Code::TooLarge),
             Violation::ReservedBit
@@ -120,7 +132,6 @@ impl Connection {
         debug!(connection = %self.id, %violation, "connection ended");
         self.gate.node.metrics.eviction(eviction);
         self.refuse(
-            context,
             None,
             &Rejection {
                 code,
@@ -130,24 +141,12 @@ impl Connection {
         self.end(context, violation.reason());
     }
 
-    fn refuse(&self, context: &mut Context, id: Option<u64>, rejection: &Rejection) {
-        context.text(encode_error(id, rejection));
-    }
-
-    /// Cuts the socket when `is_over` after `patience`. Done from outside: this actor stands still while its peer does not
-    /// read.
-    fn cut_off_after(&self, patience: Duration, is_over: fn(&LinkState) -> bool) {
-        let state = Arc::clone(&self.state);
-        self.gate.node.io.spawn(async move {
-            tokio::time::sleep(patience).await;
-            if is_over(&state) {
-                state.disconnect.shutdown();
-            }
-        });
+    fn refuse(&self, id: Option<u64>, rejection: &Rejection) {
+        self.say([Outgoing::Text(&encode_error(id, rejection))]);
     }
 
     /// Says goodbye and closes; the peer has [`CLOSE_TIMEOUT`] to do the same.
-    fn end(&mut self, context: &mut Context, farewell: impl Into<Farewell>) {
+    fn end(&mut self, context: &mut Context<Self>, farewell: impl Into<Farewell>) {
         if matches!(self.phase, Phase::Closing) {
             return;
         }
@@ -158,17 +157,19 @@ impl Connection {
             url: url.map(String::from),
             ..Goodbye::from(reason)
         };
-        context.text(encode_goodbye(&goodbye));
-        self.close(context, reason.close_code());
+        let goodbye = encode_goodbye(&goodbye);
+        self.close(context, Some(&goodbye), reason.close_code());
     }
 
-    fn close(&mut self, context: &mut Context, code: u16) {
+    /// Closes after a last word; the peer has [`CLOSE_TIMEOUT`] to do the same.
+    fn close(&mut self, context: &mut Context<Self>, last_word: Option<&str>, code: u16) {
         self.phase = Phase::Closing;
-        context.close(Some(CloseReason {
+        let close = Outgoing::Close(Some(CloseReason {
             code: CloseCode::from(code),
             description: None,
         }));
-        self.cut_off_after(CLOSE_TIMEOUT, |_| true);
+        self.say(last_word.map(Outgoing::Text).into_iter().chain([close]));
+        context.run_later(CLOSE_TIMEOUT, |this, _| this.state.socket.cut());
     }
 
     /// Spreads those who come back at once: the people of a room that moved by how many this node may have to send away, those
@@ -215,7 +216,7 @@ impl Connection {
     }
 
     /// Handles one text message.
-    fn text(&mut self, context: &mut Context, text: &ByteString) {
+    fn text(&mut self, context: &mut Context<Self>, text: &ByteString) {
         let is_admitted = self.admit(context);
         if let (true, Phase::Forwarded(owner)) = (is_admitted, &self.phase) {
             let owner = owner.clone();
@@ -228,7 +229,7 @@ impl Connection {
                     CommandType::Unknown,
                     CommandOutcome::Refused(error.rejection.code),
                 );
-                self.refuse(context, error.id, &error.rejection);
+                self.refuse(error.id, &error.rejection);
             }
             Ok(message) if is_admitted => self.message(context, message),
             refused => {
@@ -239,13 +240,13 @@ impl Connection {
                     }
                     Ok(ClientMessage::KeepAlive) => None,
                 };
-                self.rate_limited(context, id);
+                self.rate_limited(id);
             }
         }
     }
 
     /// Whether one more message is within the connection's pace; a flood ends it. What another node sends has passed it there.
-    fn admit(&mut self, context: &mut Context) -> bool {
+    fn admit(&mut self, context: &mut Context<Self>) -> bool {
         if matches!(self.origin, Origin::Node(_)) {
             return true;
         }
@@ -254,14 +255,14 @@ impl Connection {
             Verdict::Refuse => false,
             Verdict::Close => {
                 self.gate.node.metrics.eviction(EvictionReason::Flood);
-                self.rate_limited(context, None);
+                self.rate_limited(None);
                 self.end(context, GoodbyeReason::RateLimited);
                 false
             }
         }
     }
 
-    fn rate_limited(&self, context: &mut Context, id: Option<u64>) {
+    fn rate_limited(&self, id: Option<u64>) {
         if matches!(self.phase, Phase::Closing) {
             return;
         }
@@ -270,28 +271,24 @@ impl Connection {
             CommandType::Unknown,
             CommandOutcome::Refused(Code::RateLimited),
         );
-        self.refuse(
-            context,
-            id,
-            &Rejection::new(Code::RateLimited, "too many messages"),
-        );
+        self.refuse(id, &Rejection::new(Code::RateLimited, "too many messages"));
     }
 
-    fn incoming(&mut self, context: &mut Context, incoming: Incoming) {
+    fn incoming(&mut self, context: &mut Context<Self>, incoming: Incoming) {
         match incoming {
             Incoming::Text(text) => self.text(context, &text),
             Incoming::Binary => {
                 if self.admit(context) {
                     let rejection =
                         Rejection::new(Code::BadRequest, "binary messages are not understood");
-                    self.refuse(context, None, &rejection);
+                    self.refuse(None, &rejection);
                 } else {
-                    self.rate_limited(context, None);
+                    self.rate_limited(None);
                 }
             }
             Incoming::Ping(bytes) => {
                 if self.admit(context) {
-                    context.pong(&bytes);
+                    self.say([Outgoing::Pong(&bytes)]);
                 }
             }
             Incoming::Pong => {
@@ -301,36 +298,27 @@ impl Connection {
             Incoming::Close(reason) => {
                 self.leave_room();
                 self.phase = Phase::Closing;
-                context.close(reason);
+                self.say([Outgoing::Close(reason)]);
                 context.stop();
-                self.cut_off_after(CLOSE_TIMEOUT, |_| true);
             }
         }
     }
 }
 
 impl Actor for Connection {
-    type Context = Context;
+    type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(MAILBOX);
-        context.run_interval(self.gate.limits.ping_interval, |this, context| {
+        context.run_interval(self.gate.limits.ping_interval, |this, _| {
             if !matches!(this.phase, Phase::Closing) {
-                context.ping(b"");
+                this.say([Outgoing::Ping]);
             }
         });
-        let join_timeout = self.gate.limits.join_timeout;
-        self.cut_off_after(join_timeout + JOIN_PATIENCE + CLOSE_TIMEOUT, |state| {
-            !state.is_in_room()
-        });
-        context.run_later(join_timeout, |this, context| {
+        context.run_later(self.gate.limits.join_timeout, |this, context| {
             if matches!(this.phase, Phase::Fresh) {
                 this.gate.node.metrics.eviction(EvictionReason::JoinTimeout);
-                this.refuse(
-                    context,
-                    None,
-                    &Rejection::new(Code::Timeout, "no JoinRoom in time"),
-                );
+                this.refuse(None, &Rejection::new(Code::Timeout, "no JoinRoom in time"));
                 this.end(context, GoodbyeReason::Timeout);
             }
         });
@@ -338,33 +326,28 @@ impl Actor for Connection {
 
     fn stopping(&mut self, _: &mut Self::Context) -> Running {
         self.leave_room();
+        self.state.socket.finish(CLOSE_TIMEOUT);
         Running::Stop
     }
 }
 
-impl Handler<Deliver> for Connection {
+impl Handler<RoomNews> for Connection {
     type Result = ();
 
-    fn handle(&mut self, delivery: Deliver, context: &mut Self::Context) {
-        self.state.taken(delivery.bytes);
+    fn handle(&mut self, news: RoomNews, context: &mut Self::Context) {
         if matches!(self.phase, Phase::Closing) {
             // Nothing may follow the Close frame.
             return;
         }
-        if let Some(room) = delivery.room {
-            self.phase = Phase::Joined(room);
-        }
-        for frame in delivery.frames {
-            context.text(frame);
-        }
-        if let Some(farewell) = delivery.goodbye {
-            self.end(context, farewell);
+        match news {
+            RoomNews::Moved(room) => self.phase = Phase::Joined(room),
+            RoomNews::Goodbye(farewell) => self.end(context, farewell),
         }
     }
 }
 
-impl StreamHandler<Result<Frame, ProtocolError>> for Connection {
-    fn handle(&mut self, item: Result<Frame, ProtocolError>, context: &mut Self::Context) {
+impl StreamHandler<Result<Frame, Violation>> for Connection {
+    fn handle(&mut self, item: Result<Frame, Violation>, context: &mut Self::Context) {
         if matches!(self.phase, Phase::Closing) {
             // Only the peer's own Close is waited for.
             if matches!(item, Err(_) | Ok(Frame::Close(_))) {
@@ -372,18 +355,13 @@ impl StreamHandler<Result<Frame, ProtocolError>> for Connection {
             }
             return;
         }
-        match item {
-            Ok(frame) => {
-                self.state.seen(self.gate.node.clock.now());
-                match self.reassembly.accept(frame) {
-                    Ok(incoming) => self.incoming(context, incoming),
-                    Err(violation) => self.violated(context, violation),
-                }
-            }
-            Err(error) => match self.report.explain(&error) {
-                Some(violation) => self.violated(context, violation),
-                None => context.stop(),
-            },
+        let incoming = item.and_then(|frame| {
+            self.state.seen(self.gate.node.clock.now());
+            self.reassembly.accept(frame)
+        });
+        match incoming {
+            Ok(incoming) => self.incoming(context, incoming),
+            Err(violation) => self.violated(context, violation),
         }
     }
 }

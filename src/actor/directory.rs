@@ -96,15 +96,6 @@ fn gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// Sums over the live rooms of this node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
-    /// Live rooms.
-    pub rooms: usize,
-    /// Rooms whose changes the mirror does not take.
-    pub degraded_rooms: usize,
-}
-
 /// All live rooms of this node.
 #[derive(Debug, Default)]
 pub struct Directory {
@@ -173,16 +164,6 @@ impl Directory {
     /// The actor of a live room.
     pub fn find(&self, room_id: RoomId) -> Option<Addr<RoomActor>> {
         self.read().get(&room_id).map(|entry| entry.address.clone())
-    }
-
-    /// Sums, for metrics and health.
-    pub fn figures(&self) -> Figures {
-        let mut figures = Figures::default();
-        for entry in self.read().values() {
-            figures.rooms += 1;
-            figures.degraded_rooms += usize::from(entry.is_degraded.load(Ordering::Relaxed));
-        }
-        figures
     }
 
     /// The sessions that are live here.

@@ -20,13 +20,13 @@ use uuid::Uuid;
 pub use self::person::Person;
 use super::{
     Node, Rooms,
-    link::{Deliver, LinkState},
+    link::{LinkState, RoomNews},
     room::{Applied, ConnectionClosed, Enter, RoomActor},
     supervisor::{FindRoom, Right, RoomSupervisor},
 };
 use crate::{
     claims::StartError,
-    ids::{ConnectionId, NodeId, RoomId, SessionId, StayId},
+    ids::{ConnectionId, NodeId, RoomId, SessionId, StayId, TenantId},
     room::{
         command::ResumeRequest,
         goodbye::GoodbyeReason,
@@ -93,7 +93,7 @@ pub struct JoinAttempt {
     pub(super) room_id: RoomId,
     pub(super) resume: Option<ResumeRequest>,
     pub(super) region: Option<String>,
-    pub(super) recipient: Recipient<Deliver>,
+    pub(super) actor: Recipient<RoomNews>,
     pub(super) state: Arc<LinkState>,
 }
 
@@ -181,18 +181,6 @@ impl Gate {
         })
     }
 
-    /// Bytes of one message.
-    #[must_use]
-    pub fn frame_bytes_max(&self) -> usize {
-        self.limits.frame_bytes_max
-    }
-
-    /// The state that a new connection shares with its room.
-    #[must_use]
-    pub fn link_state(&self, disconnect: Arc<crate::ws::Disconnect>) -> LinkState {
-        LinkState::new(disconnect, self.node.clock.now())
-    }
-
     /// Lets a connection into a room of this node; whether it gets a seat is the room's decision. This way never leads to another
     /// node: whoever comes from one is sent back there.
     pub(super) async fn enter_here(
@@ -217,21 +205,21 @@ impl Gate {
         person: &Person,
     ) -> Result<Knocked, Refusal> {
         let join = join(attempt, person);
+        // A live room is asked at once: it knows its tenant as well as the supervisor does.
+        let mut live = self.node.directory.find(attempt.room_id);
         for _ in 0..TRIES_MAX {
-            let find = FindRoom {
-                room_id: attempt.room_id,
-                right: Right::Join(person.tenant_id),
-            };
-            let found = self.supervisor.send(find).await;
-            let room = match found.map_err(|_| Refusal::unavailable())? {
-                Ok(room) => room,
-                Err(StartError::Elsewhere(node_id)) => return Ok(Knocked::Elsewhere(node_id)),
-                Err(error) => return Err(error.into()),
+            let room = match live.take() {
+                Some(room) => room,
+                None => match self.find(attempt.room_id, person.tenant_id).await {
+                    Ok(room) => room,
+                    Err(StartError::Elsewhere(node_id)) => return Ok(Knocked::Elsewhere(node_id)),
+                    Err(error) => return Err(error.into()),
+                },
             };
             let enter = Enter {
                 join: Box::new(join.clone()),
                 tenant_id: person.tenant_id,
-                recipient: attempt.recipient.clone(),
+                actor: attempt.actor.clone(),
                 state: Arc::clone(&attempt.state),
             };
             match room.send(enter).await {
@@ -253,6 +241,16 @@ impl Gate {
             }
         }
         Err(Refusal::unavailable())
+    }
+
+    async fn find(
+        &self,
+        room_id: RoomId,
+        tenant_id: TenantId,
+    ) -> Result<Addr<RoomActor>, StartError> {
+        let right = Right::Join(tenant_id);
+        let found = self.supervisor.send(FindRoom { room_id, right }).await;
+        found.unwrap_or(Err(StartError::Unavailable))
     }
 
     /// Nobody waits for the room's decision any more.

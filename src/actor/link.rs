@@ -1,30 +1,27 @@
-//! The room's end of one connection: bounded delivery, and eviction of a peer that does not read.
+//! The room's end of one connection: bounded delivery straight into its socket, and eviction of a peer that does not read.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
     time::Duration,
 };
 
-use actix::{Addr, Message, Recipient, dev::SendError};
+use actix::{Addr, Message, Recipient};
 use bytestring::ByteString;
 use url::Url;
 
 use super::room::RoomActor;
 use crate::{
-    clock::Clock,
     ids::{Seq, Timestamp},
     metrics::EvictionReason,
     room::goodbye::GoodbyeReason,
-    ws::Disconnect,
+    ws::{Outgoing, Socket},
 };
 
 /// How long a peer may take to close after the goodbye.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
-/// How soon a delivery that was refused is tried again after the room's end.
-const TRY_AGAIN: Duration = Duration::from_millis(50);
 
 /// The last word to a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,41 +46,31 @@ impl From<GoodbyeReason> for Farewell {
     }
 }
 
-/// Frames for a client, in order; all that one commit released for it.
+/// What a connection's actor must know of its room; what its client is told does not pass it.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Deliver {
-    /// Encoded objects, shared with the other receivers.
-    pub frames: Vec<ByteString>,
-    /// Sum of their lengths.
-    pub bytes: usize,
-    /// Close after the frames.
-    pub goodbye: Option<Farewell>,
+pub enum RoomNews {
     /// The room goes on in another actor: commands go there from now on.
-    pub room: Option<Addr<RoomActor>>,
+    Moved(Addr<RoomActor>),
+    /// Say this and close.
+    Goodbye(Farewell),
 }
 
-/// What room and connection both see of a connection, without messages: the room can judge a connection whose actor stands
-/// still because its peer does not read.
+/// What room and connection both have of a connection, without messages.
 #[derive(Debug)]
 pub struct LinkState {
-    /// Closes the socket from outside.
-    pub disconnect: Arc<Disconnect>,
+    /// Takes frames, and can be cut.
+    pub socket: Arc<Socket>,
     last_seen: AtomicI64,
-    waiting_bytes: AtomicUsize,
-    /// A room judges it, so nobody else has to.
-    is_in_room: AtomicBool,
 }
 
 impl LinkState {
     /// A connection that was heard of at `now`.
     #[must_use]
-    pub fn new(disconnect: Arc<Disconnect>, now: Timestamp) -> Self {
+    pub fn new(socket: Arc<Socket>, now: Timestamp) -> Self {
         Self {
-            disconnect,
+            socket,
             last_seen: AtomicI64::new(now.0),
-            waiting_bytes: AtomicUsize::new(0),
-            is_in_room: AtomicBool::new(false),
         }
     }
 
@@ -97,30 +84,14 @@ impl LinkState {
     pub fn last_seen(&self) -> Timestamp {
         Timestamp(self.last_seen.load(Ordering::Relaxed))
     }
-
-    /// A room took the connection in.
-    pub fn enter_room(&self) {
-        self.is_in_room.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether a room took the connection in.
-    #[must_use]
-    pub fn is_in_room(&self) -> bool {
-        self.is_in_room.load(Ordering::Relaxed)
-    }
-
-    /// The connection took a delivery of `bytes` out of its mailbox.
-    pub fn taken(&self, bytes: usize) {
-        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
 }
 
 /// Why a connection is no longer served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lost {
-    /// Its actor is gone.
+    /// Its socket is closed.
     Gone,
-    /// It refused for `slow_ms`.
+    /// It took nothing for `slow_ms`.
     Slow,
     /// Too much waits for it.
     Backlog,
@@ -144,45 +115,39 @@ impl Lost {
 /// Bounds of a link.
 #[derive(Clone, Copy, Debug)]
 pub struct LinkLimits {
-    /// How long a connection may refuse deliveries.
+    /// How long a connection may take nothing of what waits for it.
     pub slow_ms: u64,
     /// Bytes that may wait for it; one delivery may exceed it when less than this waits.
     pub outgoing_bytes_max: usize,
 }
 
-/// The room's handle of one connection. There is one recipient for the life of the connection: a mailbox bound counts per
-/// sender, and every clone would get one message in.
+/// The room's handle of one connection.
 #[derive(Debug)]
 pub struct Link {
-    recipient: Recipient<Deliver>,
+    actor: Recipient<RoomNews>,
     /// Shared with the connection.
     pub state: Arc<LinkState>,
-    /// Frames released by the commit at hand, then frames that the connection refused.
+    /// Frames released by the commit at hand.
     pending: Vec<ByteString>,
     pending_bytes: usize,
     goodbye: Option<Farewell>,
-    /// To be told to the connection: where its room is now.
-    room: Option<Addr<RoomActor>>,
     /// The goodbye was handed over.
     is_done: bool,
-    refused_since: Option<Timestamp>,
     /// Last event handed over; none until `RoomJoined` or `RoomResumed` was.
     pub sent: Option<Seq>,
 }
 
 impl Link {
-    /// Takes over delivery to `recipient`.
+    /// The link to a connection with this actor.
     #[must_use]
-    pub fn new(recipient: Recipient<Deliver>, state: Arc<LinkState>) -> Self {
+    pub fn new(actor: Recipient<RoomNews>, state: Arc<LinkState>) -> Self {
         Self {
-            recipient,
+            actor,
             state,
             pending: Vec::new(),
             pending_bytes: 0,
             goodbye: None,
-            room: None,
             is_done: false,
-            refused_since: None,
             sent: None,
         }
     }
@@ -203,25 +168,12 @@ impl Link {
     }
 
     fn is_idle(&self) -> bool {
-        self.pending.is_empty() && self.goodbye.is_none() && self.room.is_none()
+        self.pending.is_empty() && self.goodbye.is_none()
     }
 
-    /// With the next delivery the connection learns who runs its room now.
-    pub fn move_to(&mut self, room: Addr<RoomActor>) {
-        self.room = Some(room);
-    }
-
-    /// When the room has said its last word: hands over what was refused so far, then cuts off a peer that neither reads it
-    /// nor closes.
-    pub async fn part(mut self, clock: Clock, limits: LinkLimits) {
-        loop {
-            match self.flush(clock.now(), limits) {
-                Ok(()) if self.is_refused() => tokio::time::sleep(TRY_AGAIN).await,
-                Ok(()) => break tokio::time::sleep(CLOSE_TIMEOUT).await,
-                Err(_) => break,
-            }
-        }
-        self.state.disconnect.shutdown();
+    /// The connection learns who runs its room now.
+    pub fn move_to(&self, room: Addr<RoomActor>) {
+        self.actor.do_send(RoomNews::Moved(room));
     }
 
     /// Whether the last delivery was handed over.
@@ -230,59 +182,36 @@ impl Link {
         self.is_done
     }
 
-    /// Whether something waits that the connection has refused.
+    /// Whether something waits that the client has not taken.
     #[must_use]
-    pub fn is_refused(&self) -> bool {
-        self.refused_since.is_some()
+    pub fn is_behind(&self) -> bool {
+        self.state.socket.waiting_bytes() > 0
     }
 
     /// Whether a relay may be added. Others' relays get half of the bound, so that nobody can be evicted by a flood of them:
     /// they are sent at most once, and the room's own events are not.
     #[must_use]
     pub fn has_room_for_relay(&self, bytes: usize, limits: LinkLimits) -> bool {
-        let waiting = self.state.waiting_bytes.load(Ordering::Relaxed) + self.pending_bytes;
+        let waiting = self.state.socket.waiting_bytes() + self.pending_bytes;
         waiting + bytes <= limits.outgoing_bytes_max / 2
     }
 
-    /// Hands over what is pending as one message. A full mailbox is no failure yet: it is tried again later.
-    pub fn flush(&mut self, now: Timestamp, limits: LinkLimits) -> Result<(), Lost> {
-        if self.is_idle() {
-            return Ok(());
-        }
-        let delivery = Deliver {
-            frames: std::mem::take(&mut self.pending),
-            bytes: std::mem::take(&mut self.pending_bytes),
-            goodbye: self.goodbye.take(),
-            room: self.room.take(),
-        };
-        let bytes = delivery.bytes;
-        let is_last = delivery.goodbye.is_some();
-        let waiting = self.state.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
-        match self.recipient.try_send(delivery) {
-            Ok(()) => {
-                self.refused_since = None;
-                self.is_done = is_last;
-                return if waiting > limits.outgoing_bytes_max {
-                    Err(Lost::Backlog)
-                } else {
-                    Ok(())
-                };
-            }
-            Err(SendError::Closed(_)) => return Err(Lost::Gone),
-            Err(SendError::Full(refused)) => {
-                self.pending = refused.frames;
-                self.pending_bytes = refused.bytes;
-                self.goodbye = refused.goodbye;
-                self.room = refused.room;
-            }
-        }
-        self.state.taken(bytes);
-        let since = *self.refused_since.get_or_insert(now);
-        if waiting + bytes > limits.outgoing_bytes_max {
+    /// Writes what is pending in one piece, and judges whether the client reads.
+    pub fn flush(&mut self, limits: LinkLimits) -> Result<(), Lost> {
+        let socket = &self.state.socket;
+        if socket.waiting_bytes() > limits.outgoing_bytes_max {
             return Err(Lost::Backlog);
         }
-        if now.ms_since(since) >= limits.slow_ms {
+        if socket.stuck_for() >= Duration::from_millis(limits.slow_ms) {
             return Err(Lost::Slow);
+        }
+        let frames = self.pending.iter().map(|frame| Outgoing::Text(frame));
+        socket.send(frames).map_err(|_| Lost::Gone)?;
+        self.pending = Vec::new();
+        self.pending_bytes = 0;
+        if let Some(farewell) = self.goodbye.take() {
+            self.actor.do_send(RoomNews::Goodbye(farewell));
+            self.is_done = true;
         }
         Ok(())
     }

@@ -51,8 +51,9 @@ use crate::{
 const MAILBOX: usize = 1024;
 /// How often connections are looked at for signs of life.
 const LIVENESS_MS: u64 = 2_000;
-/// How soon a refused delivery is tried again.
-const REFUSED_MS: u64 = 50;
+/// How often clients that are behind are judged.
+const BEHIND_MS: u64 = 50;
+
 /// See the module.
 pub struct RoomActor {
     pub(super) owner: Owner,
@@ -64,8 +65,8 @@ pub struct RoomActor {
     links: HashMap<ConnectionId, Link>,
     /// Links with something to be delivered.
     touched: Vec<ConnectionId>,
-    /// Links that refused a delivery.
-    refused: HashSet<ConnectionId>,
+    /// Links whose clients have not taken everything.
+    behind: HashSet<ConnectionId>,
     replies: HashMap<Ticket, oneshot::Sender<Result<AdminReply, Rejection>>>,
     last_ticket: u64,
     pub(super) flight: Option<Flight>,
@@ -116,7 +117,7 @@ impl RoomActor {
             entry: None,
             links: HashMap::new(),
             touched: Vec::new(),
-            refused: HashSet::new(),
+            behind: HashSet::new(),
             replies: HashMap::new(),
             last_ticket: 0,
             flight: None,
@@ -159,7 +160,7 @@ impl RoomActor {
                 return;
             }
             self.mirror(context, now);
-            let lost = self.release(now);
+            let lost = self.release();
             inputs.extend(
                 lost.into_iter()
                     .map(|connection_id| Input::ConnectionLost { connection_id }),
@@ -218,16 +219,16 @@ impl RoomActor {
     }
 
     /// Performs what need not wait any longer; answers the connections that are lost.
-    pub(super) fn release(&mut self, now: Timestamp) -> Vec<ConnectionId> {
+    pub(super) fn release(&mut self) -> Vec<ConnectionId> {
         while let Some((effect, durable)) = self.owner.next_effect() {
             self.perform(effect, durable);
         }
-        self.flush_links(now)
+        self.flush_links()
     }
 
     /// After news of the mirror: whatever need not wait any longer.
     pub(super) fn settle(&mut self, context: &mut Context<Self>) {
-        for connection_id in self.release(self.node.clock.now()) {
+        for connection_id in self.release() {
             self.run(context, Input::ConnectionLost { connection_id });
         }
         self.end_if_done(context);
@@ -306,7 +307,7 @@ impl RoomActor {
         let wishes = [
             Some(self.liveness_at),
             self.deadline.1,
-            (!self.refused.is_empty()).then(|| now.plus_ms(REFUSED_MS)),
+            (!self.behind.is_empty()).then(|| now.plus_ms(BEHIND_MS)),
             Some(self.owner.next_check(now)),
         ];
         for wish in wishes.into_iter().flatten() {

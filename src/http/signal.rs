@@ -11,9 +11,9 @@ use actix_web::{
             SEC_WEBSOCKET_VERSION,
         },
     },
-    web,
+    rt, web,
 };
-use actix_web_actors::ws::WsResponseBuilder;
+use actix_web_actors::ws::handshake_with_protocols;
 use base64::{Engine, prelude::BASE64_STANDARD};
 
 use super::{
@@ -26,7 +26,7 @@ use crate::{
     ids::RoomId,
     metrics::RefusedConnection,
     protocol::SUB_PROTOCOL,
-    ws::{Disconnect, FrameGuard},
+    ws::{self, OnUpgrade},
 };
 
 /// The version of RFC 6455.
@@ -90,17 +90,18 @@ pub(super) fn upgrade(
         let problem = Problem::new(ProblemCode::Unavailable, "too many connections");
         return Err(refused(RefusedConnection::Full, problem).into());
     };
-    let Some(disconnect) = Disconnect::of_request(request) else {
-        return Err(Problem::bug("a connection without a handle on its socket").into());
+    let Some(on_upgrade) = OnUpgrade::of_request(request) else {
+        return Err(Problem::bug("a connection that does not give its socket away").into());
     };
-    let frame_bytes_max = gate.frame_bytes_max();
-    let guarded = FrameGuard::new(payload, frame_bytes_max);
-    let link = Arc::new(gate.link_state(disconnect));
-    let connection = Connection::new(room_id, gate, link, guarded.report(), place, origin);
-    WsResponseBuilder::new(connection, request, guarded)
-        .protocols(&[SUB_PROTOCOL])
-        .frame_size(frame_bytes_max)
-        .start()
+    let response = handshake_with_protocols(request, &[SUB_PROTOCOL])?.finish();
+    let socket = on_upgrade.socket();
+    rt::spawn(async move {
+        // An error: the client was gone before it was answered.
+        if let Ok(socket) = socket.await {
+            Connection::start(socket, ws::early(payload), room_id, gate, place, origin);
+        }
+    });
+    Ok(response)
 }
 
 /// RFC 6455 section 4.4: the drafts before it differ in how they close, and are spoken nowhere any more.

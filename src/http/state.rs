@@ -201,11 +201,15 @@ impl AppState {
         self.is_open.store(true, Ordering::Release);
     }
 
+    /// From now on they are not: the node stops.
+    pub fn close(&self) {
+        self.is_open.store(false, Ordering::Release);
+    }
+
     /// Whether WebSockets are let in.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.is_open.load(Ordering::Acquire)
-            && (self.readiness)().status != ReadinessStatus::Draining
     }
 
     /// What another node says in a token for this one.

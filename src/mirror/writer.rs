@@ -50,7 +50,7 @@ impl Default for WriterLimits {
         Self {
             queue_max: 65_536,
             batch_max: 256,
-            batches_in_flight_max: 2,
+            batches_in_flight_max: 1,
             retry_min: Duration::from_millis(50),
             retry_max: Duration::from_secs(1),
         }

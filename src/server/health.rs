@@ -9,10 +9,11 @@ use std::{
     time::Duration,
 };
 
+use prometheus::IntGauge;
 use tracing::{info, warn};
 
 use crate::{
-    actor::{Node, Rooms},
+    actor::Node,
     cluster::Load,
     http::{ComponentState, Readiness, ReadinessStatus},
     lease::Standing,
@@ -46,17 +47,15 @@ impl Phase {
 /// See the module.
 pub struct Health {
     node: Arc<Node>,
-    rooms: Rooms,
     phase: AtomicU8,
     is_store_up: AtomicBool,
 }
 
 impl Health {
     /// A node that starts.
-    pub fn new(node: Arc<Node>, rooms: Rooms) -> Self {
+    pub fn new(node: Arc<Node>) -> Self {
         Self {
             node,
-            rooms,
             phase: AtomicU8::new(Phase::Starting as u8),
             is_store_up: AtomicBool::new(true),
         }
@@ -80,14 +79,14 @@ impl Health {
     pub fn load(&self) -> Load {
         Load {
             state: self.phase().name(),
-            rooms: self.rooms.figures().rooms as u64,
-            connections: u64::try_from(self.node.metrics.connections.get()).unwrap_or(0),
+            rooms: count(&self.node.metrics.rooms),
+            connections: count(&self.node.metrics.connections),
         }
     }
 
     /// The answer of `/readyz`.
     pub fn readiness(&self) -> Readiness {
-        let degraded_rooms = self.rooms.figures().degraded_rooms;
+        let is_degraded = self.node.metrics.rooms_degraded.get() > 0;
         let is_mirror_up = self.node.writer.health().is_up;
         let components = BTreeMap::from([
             ("mirror", component(is_mirror_up, "does not answer")),
@@ -97,7 +96,7 @@ impl Health {
             ),
             (
                 "rooms",
-                component(degraded_rooms == 0, "some rooms go on without the mirror"),
+                component(!is_degraded, "some rooms go on without the mirror"),
             ),
         ]);
         let is_whole = components.values().all(|component| component.is_up);
@@ -137,6 +136,10 @@ impl Health {
             Ok(()) | Err(_) => {}
         }
     }
+}
+
+fn count(gauge: &IntGauge) -> u64 {
+    u64::try_from(gauge.get()).unwrap_or(0)
 }
 
 fn component(is_up: bool, problem: &str) -> ComponentState {

@@ -1,107 +1,84 @@
-//! The guard, the reassembly and the disconnect together with the real codec, over a real socket.
+//! Listener, upgrade, socket, frames and reassembly together, over a real socket.
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    },
-    time::Duration,
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Mutex, mpsc},
+    time::{Duration, Instant},
 };
 
-use actix::{Actor, ActorContext, StreamHandler};
-use actix_http::ws::{CloseCode, CloseReason, Message, ProtocolError};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
-use actix_web_actors::ws::{WebsocketContext, WsResponseBuilder};
+use actix_http::ws::{CloseCode, CloseReason};
+use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web_actors::ws::handshake_with_protocols;
+use futures_util::StreamExt;
 
-use super::*;
+use super::{listener::HttpLimits, *};
+
+mod slow;
 
 /// Nothing here takes longer, unless it hangs.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Echoes texts, answers binary messages with `binary`, closes after violations.
-struct Echo {
-    reassembly: Reassembly,
-    report: GuardReport,
-    stopped: mpsc::Sender<()>,
-}
-
-impl Echo {
-    fn close(violation: Violation, context: &mut WebsocketContext<Self>) {
-        context.close(Some(CloseReason {
-            code: CloseCode::from(violation.close_code()),
-            description: None,
-        }));
-        context.stop();
-    }
-}
-
-impl Actor for Echo {
-    type Context = WebsocketContext<Self>;
-
-    fn stopped(&mut self, _: &mut Self::Context) {
-        self.stopped.send(()).ok();
-    }
-}
-
-impl StreamHandler<Result<Message, ProtocolError>> for Echo {
-    fn handle(&mut self, item: Result<Message, ProtocolError>, context: &mut Self::Context) {
-        let accepted = match item {
-            Ok(message) => self.reassembly.accept(message),
-            Err(error) => match self.report.explain(&error) {
-                Some(violation) => Err(violation),
-                None => return context.stop(),
-            },
-        };
-        match accepted {
-            Ok(Incoming::Text(text)) => context.text(text),
-            Ok(Incoming::Binary) => context.text("binary"),
-            Ok(Incoming::Ping(bytes)) => context.pong(&bytes),
-            Ok(Incoming::Partial | Incoming::Pong) => {}
-            Ok(Incoming::Close(reason)) => {
-                context.close(reason);
-                context.stop();
+async fn echo(socket: Arc<Socket>, mut frames: Frames, stopped: mpsc::Sender<()>) {
+    let mut reassembly = Reassembly::new(MESSAGE_BYTES_MAX, MESSAGE_PARTS_MAX);
+    while let Some(frame) = frames.next().await {
+        let accepted = frame.and_then(|frame| reassembly.accept(frame));
+        let (answer, is_over) = match &accepted {
+            Ok(Incoming::Text(text)) => (Outgoing::Text(text), false),
+            Ok(Incoming::Binary) => (Outgoing::Text("binary"), false),
+            Ok(Incoming::Ping(bytes)) => (Outgoing::Pong(bytes), false),
+            Ok(Incoming::Partial | Incoming::Pong) => continue,
+            Ok(Incoming::Close(reason)) => (Outgoing::Close(reason.clone()), true),
+            Err(violation) => {
+                let reason = CloseReason {
+                    code: CloseCode::from(violation.close_code()),
+                    description: None,
+                };
+                (Outgoing::Close(Some(reason)), true)
             }
-            Err(violation) => Self::close(violation, context),
+        };
+        if socket.send([answer]).is_err() || is_over {
+            break;
         }
     }
+    socket.finish(DEADLINE);
+    stopped.send(()).ok();
 }
 
 /// What the test holds of the running server.
 struct Running {
     address: SocketAddr,
-    disconnects: Arc<Mutex<Vec<Arc<Disconnect>>>>,
+    sockets: Arc<Mutex<Vec<Arc<Socket>>>>,
     stopped: mpsc::Receiver<()>,
     handle: actix_web::dev::ServerHandle,
     thread: std::thread::JoinHandle<()>,
 }
 
 fn start() -> Running {
-    let disconnects = Arc::new(Mutex::new(Vec::new()));
+    let sockets = Arc::new(Mutex::new(Vec::new()));
     let (stopped_sender, stopped) = mpsc::channel();
     let (ready_sender, ready) = mpsc::channel();
-    let collected = Arc::clone(&disconnects);
+    let collected = Arc::clone(&sockets);
     let thread = std::thread::spawn(move || {
         actix_web::rt::System::new().block_on(async move {
-            let server = HttpServer::new(move || {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+            let address = listener.local_addr().unwrap();
+            let limits = HttpLimits {
+                workers: 1,
+                connections_max: 100,
+                shutdown_timeout_secs: 1,
+            };
+            let server = listener::serve(listener, limits, move |app| {
                 let (collected, stopped) = (Arc::clone(&collected), stopped_sender.clone());
-                App::new().default_service(web::to(
+                app.default_service(web::to(
                     move |request: HttpRequest, payload: web::Payload| {
                         let (collected, stopped) = (Arc::clone(&collected), stopped.clone());
-                        async move { upgrade(&request, payload, &collected, stopped) }
+                        async move { upgrade(&request, payload, collected, stopped) }
                     },
-                ))
+                ));
             })
-            .workers(1)
-            .disable_signals()
-            .shutdown_timeout(1)
-            .on_connect(on_connect)
-            .bind("127.0.0.1:0")
-            .expect("a free port");
-            let address = server.addrs()[0];
-            let server = server.run();
+            .unwrap();
             ready_sender.send((address, server.handle())).unwrap();
             server.await.expect("server runs");
         });
@@ -109,7 +86,7 @@ fn start() -> Running {
     let (address, handle) = ready.recv_timeout(DEADLINE).expect("server starts");
     Running {
         address,
-        disconnects,
+        sockets,
         stopped,
         handle,
         thread,
@@ -119,20 +96,18 @@ fn start() -> Running {
 fn upgrade(
     request: &HttpRequest,
     payload: web::Payload,
-    collected: &Mutex<Vec<Arc<Disconnect>>>,
+    collected: Arc<Mutex<Vec<Arc<Socket>>>>,
     stopped: mpsc::Sender<()>,
 ) -> Result<HttpResponse, actix_web::Error> {
-    let disconnect = Disconnect::of_request(request).expect("plain TCP");
-    collected.lock().unwrap().push(disconnect);
-    let guard = FrameGuard::new(payload, MESSAGE_BYTES_MAX);
-    let echo = Echo {
-        reassembly: Reassembly::new(MESSAGE_BYTES_MAX, MESSAGE_PARTS_MAX),
-        report: guard.report(),
-        stopped,
-    };
-    WsResponseBuilder::new(echo, request, guard)
-        .frame_size(MESSAGE_BYTES_MAX)
-        .start()
+    let response = handshake_with_protocols(request, &[])?.finish();
+    let socket = OnUpgrade::of_request(request).unwrap().socket();
+    actix_web::rt::spawn(async move {
+        let (socket, reader) = Socket::new(socket.await.expect("the client waits"));
+        collected.lock().unwrap().push(Arc::clone(&socket));
+        let frames = Frames::new(reader, MESSAGE_BYTES_MAX, early(payload));
+        echo(socket, frames, stopped).await;
+    });
+    Ok(response)
 }
 
 impl Running {
@@ -141,26 +116,38 @@ impl Running {
         let mut socket = TcpStream::connect(self.address).unwrap();
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         socket.set_write_timeout(Some(DEADLINE)).unwrap();
+        socket.write_all(REQUEST).unwrap();
+        assert!(head(&mut socket).starts_with("HTTP/1.1 101"));
         socket
-            .write_all(
-                b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                  Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            )
-            .unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            socket.read_exact(&mut byte).unwrap();
-            head.push(byte[0]);
+    }
+
+    /// The server's end of the only client.
+    fn socket(&self) -> Arc<Socket> {
+        let started = Instant::now();
+        loop {
+            if let Some(socket) = self.sockets.lock().unwrap().first() {
+                return Arc::clone(socket);
+            }
+            assert!(started.elapsed() < DEADLINE, "no connection");
+            std::thread::yield_now();
         }
-        assert!(head.starts_with(b"HTTP/1.1 101"));
-        socket
     }
 
     fn stop(self) {
         drop(self.handle.stop(false));
         self.thread.join().unwrap();
     }
+}
+
+/// The head of a response.
+fn head(socket: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
 }
 
 /// A client's frame, masked with zeros.
@@ -210,6 +197,9 @@ fn receive(socket: &mut TcpStream) -> (u8, Vec<u8>) {
     (head[0], payload)
 }
 
+const REQUEST: &[u8] =
+    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 const TEXT: u8 = 0x81;
 const BINARY: u8 = 0x82;
 const CLOSE: u8 = 0x88;
@@ -291,34 +281,30 @@ fn each_violation_is_closed_with_its_code_after_the_good_message_before_it() {
 }
 
 #[test]
-fn client_that_does_not_read_is_cut_from_outside_and_its_actor_stops() {
+fn frames_that_come_with_the_request_are_not_lost() {
     let running = start();
-    let mut client = running.client();
-    let sent = AtomicUsize::new(0);
-    let chunk = frame(TEXT, &vec![b'x'; 60_000]);
-    client
-        .set_write_timeout(Some(Duration::from_millis(500)))
-        .unwrap();
-    // Echoes fill the sockets until the server stops reading: then the actor is stalled.
-    while client.write_all(&chunk).is_ok() {
-        assert!(sent.fetch_add(1, Ordering::Relaxed) < 10_000);
-    }
-    assert!(running.stopped.try_recv().is_err());
-    let disconnect = running.disconnects.lock().unwrap()[0].clone();
-    disconnect.shutdown();
-    disconnect.shutdown();
-    running.stopped.recv_timeout(DEADLINE).expect("actor stops");
+    let mut client = TcpStream::connect(running.address).unwrap();
+    client.set_read_timeout(Some(DEADLINE)).unwrap();
+    let early = [frame(TEXT, b"early"), frame(TEXT, b"half")].concat();
+    let (first, second) = early.split_at(early.len() - 2);
+    client.write_all(&[REQUEST, first].concat()).unwrap();
+    assert!(head(&mut client).starts_with("HTTP/1.1 101"));
+    assert_eq!(receive(&mut client), (TEXT, b"early".to_vec()));
+    client.write_all(second).unwrap();
+    assert_eq!(receive(&mut client), (TEXT, b"half".to_vec()));
     running.stop();
 }
 
 #[test]
-fn handle_that_outlives_its_connection_keeps_no_socket_open() {
+fn requests_before_the_upgrade_are_answered_on_the_same_connection() {
     let running = start();
-    let mut client = running.client();
-    client.write_all(&frame(CLOSE, &[0x03, 0xE8])).unwrap();
-    assert_eq!(receive(&mut client).0, CLOSE);
-    // The end of the stream arrives though the test still holds the handle.
-    assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
-    running.disconnects.lock().unwrap()[0].shutdown();
+    let mut client = TcpStream::connect(running.address).unwrap();
+    client.set_read_timeout(Some(DEADLINE)).unwrap();
+    let refused = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    client.write_all(&[&refused[..], REQUEST].concat()).unwrap();
+    assert!(head(&mut client).starts_with("HTTP/1.1 400"));
+    assert!(head(&mut client).starts_with("HTTP/1.1 101"));
+    client.write_all(&frame(TEXT, b"hello")).unwrap();
+    assert_eq!(receive(&mut client), (TEXT, b"hello".to_vec()));
     running.stop();
 }

@@ -249,6 +249,13 @@ impl Server {
         callboard::load::rss_kib(id).expect("the server runs") * 1024
     }
 
+    /// Files, sockets included.
+    pub fn open_files(&self) -> usize {
+        let id = self.child.as_ref().expect("the server runs").id();
+        let files = fs::read_dir(format!("/proc/{id}/fd")).expect("the server runs");
+        files.count()
+    }
+
     /// Another command of the binary, with the same data and databases.
     pub fn command(&self, arguments: &[&str]) -> Output {
         self.prepare(arguments)

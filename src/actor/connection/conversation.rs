@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use actix::{ActorFutureExt, Addr, AsyncContext, ContextFutureSpawner, MailboxError, WrapFuture};
+use actix::{
+    ActorFutureExt, Addr, AsyncContext, Context, ContextFutureSpawner, MailboxError, WrapFuture,
+};
 
 use bytestring::ByteString;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
-    COMMAND_PATIENCE, Connection, Context, Phase,
+    COMMAND_PATIENCE, Connection, Phase,
     forward::{self, Entered},
     pump,
 };
@@ -27,7 +29,7 @@ use crate::{
 };
 
 impl Connection {
-    pub(super) fn message(&mut self, context: &mut Context, message: ClientMessage) {
+    pub(super) fn message(&mut self, context: &mut Context<Self>, message: ClientMessage) {
         match (message, &self.phase) {
             // What a forwarded connection says is not read here.
             (_, Phase::Closing | Phase::Forwarded(_)) => {}
@@ -44,7 +46,7 @@ impl Connection {
                 if room_id != self.room_id {
                     let rejection =
                         Rejection::new(Code::BadRequest, "roomId differs from the path");
-                    return self.refuse(context, Some(id), &rejection);
+                    return self.refuse(Some(id), &rejection);
                 }
                 let attempt = JoinAttempt {
                     connection_id: self.id,
@@ -52,7 +54,7 @@ impl Connection {
                     room_id,
                     resume,
                     region,
-                    recipient: context.address().recipient(),
+                    actor: context.address().recipient(),
                     state: Arc::clone(&self.state),
                 };
                 let (gate, origin) = (Arc::clone(&self.gate), self.origin.clone());
@@ -64,7 +66,7 @@ impl Connection {
             (ClientMessage::Join { id, .. }, Phase::Joined(_)) => {
                 let rejection =
                     Rejection::new(Code::BadRequest, "this connection has joined already");
-                self.refuse(context, Some(id), &rejection);
+                self.refuse(Some(id), &rejection);
             }
             (ClientMessage::Command { id, command }, Phase::Joined(room)) => {
                 let room = room.clone();
@@ -81,14 +83,12 @@ impl Connection {
             }
             (ClientMessage::Command { id, .. }, Phase::Fresh) => {
                 self.refuse(
-                    context,
                     Some(id),
                     &Rejection::new(Code::NotInRoom, "join the room first"),
                 );
             }
             (ClientMessage::KeepAlive, Phase::Fresh) => {
                 self.refuse(
-                    context,
                     None,
                     &Rejection::new(Code::NotInRoom, "join the room first"),
                 );
@@ -96,14 +96,12 @@ impl Connection {
         }
     }
 
-    fn entered(&mut self, context: &mut Context, id: u64, entered: Result<Entered, Refusal>) {
+    fn entered(&mut self, context: &mut Context<Self>, id: u64, entered: Result<Entered, Refusal>) {
         match entered {
             Ok(Entered::Here(room)) => {
-                self.state.enter_room();
                 self.phase = Phase::Joined(room);
             }
             Ok(Entered::There(opened)) => {
-                self.state.enter_room();
                 let state = Arc::clone(&self.state);
                 let owner = pump::start(&self.gate.node, context.address(), state, *opened);
                 self.phase = Phase::Forwarded(owner);
@@ -114,7 +112,7 @@ impl Connection {
                     CommandType::JoinRoom,
                     CommandOutcome::Refused(rejection.code),
                 );
-                self.refuse(context, Some(id), &rejection);
+                self.refuse(Some(id), &rejection);
                 self.end(context, reason);
             }
         }
@@ -123,7 +121,7 @@ impl Connection {
     /// One message at a time goes to the owner's node; while it takes none, the next is not read.
     pub(super) fn pass_on(
         &mut self,
-        context: &mut Context,
+        context: &mut Context<Self>,
         owner: mpsc::Sender<ByteString>,
         text: ByteString,
     ) {
@@ -142,7 +140,7 @@ impl Connection {
     /// One command at a time: the next message is read when the room has decided, so TCP holds a fast sender back.
     fn instruct(
         &mut self,
-        context: &mut Context,
+        context: &mut Context<Self>,
         room: &Addr<RoomActor>,
         id: u64,
         command: Command,
@@ -160,7 +158,7 @@ impl Connection {
 
     fn applied(
         &mut self,
-        context: &mut Context,
+        context: &mut Context<Self>,
         id: Option<u64>,
         applied: Result<Applied, MailboxError>,
     ) {
@@ -180,13 +178,13 @@ impl Connection {
             }
         };
         if id.is_some() {
-            self.refuse(context, id, &rejection);
+            self.refuse(id, &rejection);
         }
     }
 
     /// The room's actor has failed. Its successor tells this connection that it is there, or the supervisor cuts the socket:
     /// either is waited for a moment, so that a client which repeats its command at once meets the successor.
-    fn await_successor(&mut self, context: &mut Context) {
+    fn await_successor(&mut self, context: &mut Context<Self>) {
         tokio::time::sleep(TRY_AGAIN).into_actor(self).wait(context);
     }
 }

@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix::{Addr, Handler, MailboxError, Message};
+use actix::{Addr, Context, Handler, Message};
 use bytestring::ByteString;
 use futures_util::{
     FutureExt, SinkExt, StreamExt,
@@ -20,7 +20,7 @@ use tokio::{
 use tokio_tungstenite::tungstenite::Message as NodeFrame;
 use url::Url;
 
-use super::{Connection, Context, Phase, forward::Opened};
+use super::{Connection, Phase, forward::Opened};
 use crate::{
     actor::{
         Node,
@@ -28,6 +28,7 @@ use crate::{
     },
     cluster::socket::NodeSocket,
     room::goodbye::GoodbyeReason,
+    ws::{Outgoing, SocketClosed},
 };
 
 /// Messages of a client that wait for the owner's socket; beyond it the client is held back.
@@ -39,18 +40,9 @@ const OWNER_SILENT: Duration = Duration::from_secs(6);
 /// How often both sides are judged.
 const JUDGE_EVERY: Duration = Duration::from_millis(500);
 
-/// Frames of the owner for the client, in order.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Relayed {
-    /// Encoded objects.
-    pub(super) frames: Vec<ByteString>,
-    /// What comes after them.
-    pub(super) end: Option<End>,
-}
-
 /// How the owner's side ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
 pub enum End {
     /// By a close with this code, after everything that was due.
     Closed(u16),
@@ -122,28 +114,22 @@ async fn run(opened: Opened, mut texts: mpsc::Receiver<ByteString>, receiver: Re
     // A connection that waits for its place in the channel is released.
     drop(texts);
     if let Outcome::Owner(end) = outcome {
-        receiver.finish(end).await;
+        receiver.connection.do_send(end);
     }
     part(sink, stream).await;
 }
 
-impl Handler<Relayed> for Connection {
+impl Handler<End> for Connection {
     type Result = ();
 
-    fn handle(&mut self, relayed: Relayed, context: &mut Context) {
+    fn handle(&mut self, end: End, context: &mut Context<Self>) {
         if matches!(self.phase, Phase::Closing) {
             return;
         }
-        for frame in relayed.frames {
-            context.text(frame);
-        }
-        match relayed.end {
-            None => {}
-            Some(End::Closed(code)) => self.close(context, code),
-            Some(End::Lost) => self.end(context, GoodbyeReason::Moved),
-            Some(End::Leaving(url)) => {
-                self.end(context, Farewell::to(GoodbyeReason::Draining, url));
-            }
+        match end {
+            End::Closed(code) => self.close(context, None, code),
+            End::Lost => self.end(context, GoodbyeReason::Moved),
+            End::Leaving(url) => self.end(context, Farewell::to(GoodbyeReason::Draining, url)),
         }
     }
 }
@@ -181,15 +167,15 @@ async fn read(
     let mut end = None;
     let mut heard = Instant::now();
     let mut delivery = pending().boxed();
-    let mut handed_over: Option<Instant> = None;
+    let mut is_taken = true;
     let mut judge = interval(JUDGE_EVERY);
     judge.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        if handed_over.is_none() {
+        if is_taken {
             if !waiting.is_empty() {
                 waiting_bytes = 0;
-                delivery = receiver.deliver(std::mem::take(&mut waiting), None);
-                handed_over = Some(Instant::now());
+                delivery = receiver.deliver(std::mem::take(&mut waiting));
+                is_taken = false;
             } else if let Some(end) = end.take() {
                 return Outcome::Owner(end);
             }
@@ -200,7 +186,7 @@ async fn read(
                 if taken.is_err() {
                     return Outcome::Client;
                 }
-                (delivery, handed_over) = (pending().boxed(), None);
+                (delivery, is_taken) = (pending().boxed(), true);
             }
             frame = stream.next(), if reads_on => {
                 heard = Instant::now();
@@ -216,7 +202,7 @@ async fn read(
                 }
             }
             _ = judge.tick() => {
-                if let Some(lost) = receiver.judge(handed_over) {
+                if let Some(lost) = receiver.judge() {
                     receiver.cut(lost);
                     return Outcome::Client;
                 }
@@ -242,18 +228,21 @@ async fn part(mut sink: SplitSink<NodeSocket, NodeFrame>, mut stream: SplitStrea
 }
 
 impl Receiver {
-    fn deliver(
-        &self,
-        frames: Vec<ByteString>,
-        end: Option<End>,
-    ) -> BoxFuture<'static, Result<(), MailboxError>> {
-        self.connection.send(Relayed { frames, end }).boxed()
+    /// Ends when the client has taken all of it.
+    fn deliver(&self, frames: Vec<ByteString>) -> BoxFuture<'static, Result<(), SocketClosed>> {
+        let state = Arc::clone(&self.state);
+        async move {
+            let frames = frames.iter().map(|frame| Outgoing::Text(frame));
+            state.socket.send(frames)?;
+            state.socket.drained().await;
+            Ok(())
+        }
+        .boxed()
     }
 
     /// Why the client must go, if it must.
-    fn judge(&self, handed_over: Option<Instant>) -> Option<Lost> {
-        let slow = Duration::from_millis(self.node.limits.link.slow_ms);
-        if handed_over.is_some_and(|since| since.elapsed() >= slow) {
+    fn judge(&self) -> Option<Lost> {
+        if self.state.socket.stuck_for() >= Duration::from_millis(self.node.limits.link.slow_ms) {
             return Some(Lost::Slow);
         }
         let silent_ms = self.node.clock.now().ms_since(self.state.last_seen());
@@ -264,17 +253,6 @@ impl Receiver {
         if let Some(reason) = lost.eviction() {
             self.node.metrics.eviction(reason);
         }
-        self.state.disconnect.shutdown();
-    }
-
-    /// The last word; a client that does not take it is cut off.
-    async fn finish(&self, end: End) {
-        let slow = Duration::from_millis(self.node.limits.link.slow_ms);
-        if timeout(slow, self.deliver(Vec::new(), Some(end)))
-            .await
-            .is_err()
-        {
-            self.cut(Lost::Slow);
-        }
+        self.state.socket.cut();
     }
 }

@@ -1,4 +1,4 @@
-//! From effects to connections: one message per connection and commit; eviction of peers that do not read or are silent.
+//! From effects to connections: one write per connection and commit; eviction of peers that do not read or are silent.
 
 use actix::Context;
 use bytestring::ByteString;
@@ -6,7 +6,7 @@ use tracing::info;
 
 use super::RoomActor;
 use crate::{
-    actor::link::{Farewell, Link, Lost},
+    actor::link::{CLOSE_TIMEOUT, Farewell, Lost},
     ids::{ConnectionId, Timestamp},
     room::{effect::Notice, input::Input},
 };
@@ -59,22 +59,24 @@ impl RoomActor {
         }
     }
 
-    /// Hands over one message per connection; answers the connections that are lost.
-    pub(super) fn flush_links(&mut self, now: Timestamp) -> Vec<ConnectionId> {
+    /// Writes once to each connection; answers the connections that are lost.
+    pub(super) fn flush_links(&mut self) -> Vec<ConnectionId> {
         let mut lost = Vec::new();
         for connection_id in std::mem::take(&mut self.touched) {
             let Some(link) = self.links.get_mut(&connection_id) else {
                 continue;
             };
-            match link.flush(now, self.node.limits.link) {
-                Ok(()) if link.is_refused() => {
-                    self.refused.insert(connection_id);
+            match link.flush(self.node.limits.link) {
+                // Its actor closes it, and cuts off a peer that does not.
+                Ok(()) if link.is_done() => {
+                    self.links.remove(&connection_id);
+                    self.behind.remove(&connection_id);
+                }
+                Ok(()) if link.is_behind() => {
+                    self.behind.insert(connection_id);
                 }
                 Ok(()) => {
-                    self.refused.remove(&connection_id);
-                    if link.is_done() {
-                        self.close_later(connection_id);
-                    }
+                    self.behind.remove(&connection_id);
                 }
                 Err(reason) => {
                     self.drop_link(connection_id, reason);
@@ -85,29 +87,17 @@ impl RoomActor {
         lost
     }
 
-    /// The goodbye is on its way; a peer that neither reads it nor closes is cut off.
-    fn close_later(&mut self, connection_id: ConnectionId) {
-        if let Some(link) = self.links.remove(&connection_id) {
-            self.part_with(link);
-        }
-    }
-
-    fn part_with(&self, link: Link) {
-        let parting = link.part(self.node.clock, self.node.limits.link);
-        self.node.io.spawn(parting);
-    }
-
-    /// The room is over: connections that have not taken their goodbye yet are seen off without it.
+    /// The room is over: its connections have their goodbye; one that has none is closed without.
     pub(super) fn part_with_all(&mut self) {
         for (_, link) in std::mem::take(&mut self.links) {
-            self.part_with(link);
+            link.state.socket.finish(CLOSE_TIMEOUT);
         }
     }
 
     fn drop_link(&mut self, connection_id: ConnectionId, reason: Lost) {
-        self.refused.remove(&connection_id);
+        self.behind.remove(&connection_id);
         if let Some(link) = self.links.remove(&connection_id) {
-            link.state.disconnect.shutdown();
+            link.state.socket.cut();
         }
         if let Some(reason) = reason.eviction() {
             info!(room = %self.owner.room().room_id(), connection = %connection_id, ?reason, "connection evicted");
@@ -115,7 +105,7 @@ impl RoomActor {
         }
     }
 
-    /// Evicts connections that were not heard of; their actors may stand still, so they cannot judge themselves.
+    /// Evicts connections that were not heard of.
     pub(super) fn evict_silent(&mut self, context: &mut Context<Self>, now: Timestamp) {
         let silent: Vec<ConnectionId> = self
             .links
@@ -138,6 +128,6 @@ impl RoomActor {
                 self.touched.push(*connection_id);
             }
         }
-        self.flush_links(self.node.clock.now());
+        self.flush_links();
     }
 }

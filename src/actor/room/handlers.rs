@@ -34,7 +34,7 @@ impl Handler<Enter> for RoomActor {
         if self.owner.is_full() {
             return Applied::Busy;
         }
-        let link = Link::new(message.recipient, message.state);
+        let link = Link::new(message.actor, message.state);
         self.links.insert(message.join.connection_id, link);
         self.run(context, Input::Join(message.join));
         self.applied()
@@ -95,7 +95,7 @@ impl Handler<ConnectionClosed> for RoomActor {
     fn handle(&mut self, message: ConnectionClosed, context: &mut Self::Context) {
         let connection_id = message.connection_id;
         self.links.remove(&connection_id);
-        self.refused.remove(&connection_id);
+        self.behind.remove(&connection_id);
         if !self.is_closing() {
             self.run(context, Input::ConnectionLost { connection_id });
         }
@@ -129,7 +129,7 @@ impl Handler<Tick> for RoomActor {
         self.owner.tick(now);
         self.say_if_durability_changed(was_degraded);
         self.mirror(context, now);
-        self.touched.extend(self.refused.iter().copied());
+        self.touched.extend(self.behind.iter().copied());
         if self.departing.is_some() || self.owner.room().is_closed() {
             return self.settle(context);
         }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use url::Url;
 
 use crate::{
-    actor::link::{Deliver, LinkState},
+    actor::link::{LinkState, RoomNews},
     ids::{ConnectionId, RoomId, TenantId},
     mirror::Ownership,
     room::{
@@ -42,8 +42,8 @@ pub struct Enter {
     pub join: Box<Join>,
     /// The token's tenant.
     pub tenant_id: TenantId,
-    /// Where to deliver.
-    pub recipient: Recipient<Deliver>,
+    /// The connection's actor.
+    pub actor: Recipient<RoomNews>,
     /// Shared with the connection.
     pub state: Arc<LinkState>,
 }

@@ -135,12 +135,11 @@ impl RoomActor {
                 .sent
                 .and_then(|sent| self.owner.room().events_after(sent))
             else {
-                link.state.disconnect.shutdown();
+                link.state.socket.cut();
                 continue;
             };
             link.sent = Some(seq);
             link.move_to(address.clone());
-            self.touched.push(connection_id);
             self.links.insert(connection_id, link);
             kept.push(connection_id);
             for frame in missed {

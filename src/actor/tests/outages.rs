@@ -68,7 +68,7 @@ async fn stalled_mirror_makes_a_room_degraded_and_then_gets_everything() {
     alice
         .command(json!({"type": "LockRoom", "isLocked": true}))
         .await;
-    assert_eq!(stage.rooms.figures().degraded_rooms, 1);
+    assert_eq!(stage.node.metrics.rooms_degraded.get(), 1);
 
     stage.mirror.resume();
     until_durable(&alice, true).await;
@@ -78,7 +78,7 @@ async fn stalled_mirror_makes_a_room_degraded_and_then_gets_everything() {
         .await;
     assert_eq!(ack["durable"], true);
     alice.until_seq(bob.seq()).await;
-    assert_eq!(stage.rooms.figures().degraded_rooms, 0);
+    assert_eq!(stage.node.metrics.rooms_degraded.get(), 0);
     alice.check();
     bob.check();
     assert_mirrors(&stage.claim_elsewhere().await, &alice);

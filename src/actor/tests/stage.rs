@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::TcpListener, sync::Arc, time::Duration};
 
-use actix_web::{App, HttpServer, dev::ServerHandle, web};
+use actix_web::{dev::ServerHandle, web};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use url::Url;
@@ -37,7 +37,7 @@ use crate::{
         token::{self, Claims},
     },
     store::{DEFAULT_TENANT, Room, RoomStatus, Store, StoreOptions, User},
-    ws,
+    ws::{self, listener::HttpLimits},
 };
 
 /// Longest wait for anything that the node owes without a client seeing it.
@@ -357,16 +357,16 @@ fn serve(
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (threads, writer) = (threads.clone(), node.writer.clone());
-    let server = HttpServer::new(move || {
+    let limits = HttpLimits {
+        workers: 2,
+        connections_max: 1_000,
+        shutdown_timeout_secs: 1,
+    };
+    let server = ws::listener::serve(listener, limits, move |app| {
         threads.join(&writer);
-        App::new().configure(|app| http::configure(app, state.clone(), &gate))
+        http::configure(app, state.clone(), &gate);
     })
-    .on_connect(ws::on_connect)
-    .disable_signals()
-    .workers(2)
-    .listen(listener)
-    .unwrap()
-    .run();
+    .unwrap();
     let handle = server.handle();
     actix_web::rt::spawn(server);
     (handle, format!("ws://{address}/v1/rooms/{room_id}/signal"))

@@ -9,19 +9,8 @@ pub(super) const GENERATION: &str = "mirror:generation";
 /// Set of `<roomId>/<sessionId>`: where outbox entries may be found.
 pub(super) const OUTBOX: &str = "outbox";
 
-/// The six live keys of a room, in the order that the scripts expect.
-pub(super) fn room(room_id: RoomId) -> [String; 6] {
-    let main = main(room_id);
-    let part = |name: &str| format!("{main}:{name}");
-    [
-        main.clone(),
-        part("participants"),
-        part("lobby"),
-        part("left"),
-        part("bans"),
-        part("tail"),
-    ]
-}
+/// What follows [`main`] in the six live keys of a room, in the order that the scripts expect.
+pub(super) const ROOM_PARTS: [&str; 6] = ["", ":participants", ":lobby", ":left", ":bans", ":tail"];
 
 /// The hash of a room.
 pub(super) fn main(room_id: RoomId) -> String {

@@ -38,6 +38,12 @@ pub(super) struct Answer {
     pub(super) copies: usize,
 }
 
+impl Answer {
+    fn without_copies(value: RedisResult<Value>) -> Self {
+        Self { value, copies: 0 }
+    }
+}
+
 /// What stands between a call and the server.
 struct State {
     deployment: Deployment,
@@ -121,18 +127,19 @@ impl Link {
         calls: Vec<Cmd>,
         wait: Option<Cmd>,
     ) -> Result<Vec<Answer>, MirrorFault> {
-        let wait = wait.as_ref();
+        let pipeline = pipeline_of(calls);
         self.bounded(async |connection| {
-            let mut answers = connection.send(&calls, wait).await?;
-            let unknown: Vec<usize> = (0..answers.len())
-                .filter(|&index| is_unknown_script(&answers[index]))
-                .collect();
-            if !unknown.is_empty() {
+            let mut answers = connection.send(&pipeline, wait.as_ref()).await?;
+            let is_unknown: Vec<bool> = answers.iter().map(is_unknown_script).collect();
+            if is_unknown.contains(&true) {
                 connection.load_scripts().await?;
-                let again: Vec<Cmd> = unknown.iter().map(|&index| calls[index].clone()).collect();
-                let repeated = connection.send(&again, wait).await?;
-                for (index, answer) in unknown.into_iter().zip(repeated) {
-                    answers[index] = answer;
+                let unknown = pipeline.cmd_iter().zip(&is_unknown).filter(|(_, is)| **is);
+                let again = pipeline_of(unknown.map(|(call, _)| call.clone()));
+                let mut repeated = connection.send(&again, wait.as_ref()).await?.into_iter();
+                for (answer, is_unknown) in answers.iter_mut().zip(is_unknown) {
+                    if is_unknown && let Some(repeated) = repeated.next() {
+                        *answer = repeated;
+                    }
                 }
             }
             Ok(answers)
@@ -182,6 +189,12 @@ impl Link {
 
     /// The shared connection, made when there is none.
     async fn connection(&self) -> Result<(Connection, u64), MirrorFault> {
+        // Nearly always: neither awaited nor made.
+        if let Ok(state) = self.state.try_lock()
+            && let Some(connection) = &state.connection
+        {
+            return Ok((connection.clone(), self.connections()));
+        }
         let mut state = Arc::clone(&self.state).lock_owned().await;
         if let Some(connection) = &state.connection {
             return Ok((connection.clone(), self.connections()));
@@ -228,21 +241,18 @@ impl Link {
 impl Connection {
     /// All commands in one write, or at once to the servers of a cluster; one answer each. `wait` goes behind what is
     /// sent to a server: it belongs to the connection that wrote.
-    async fn send(&mut self, calls: &[Cmd], wait: Option<&Cmd>) -> RedisResult<Vec<Answer>> {
+    async fn send(&mut self, calls: &Pipeline, wait: Option<&Cmd>) -> RedisResult<Vec<Answer>> {
         match self {
             Self::One(connection) => send_pipeline(connection, calls, wait).await,
             Self::Cluster(connection) => {
-                let sends = calls.iter().map(|call| {
+                let sends = calls.cmd_iter().map(|call| {
                     let mut connection = connection.clone();
                     async move {
                         // A pipeline goes to the server of its one slot.
-                        let call = std::slice::from_ref(call);
-                        match send_pipeline(&mut connection, call, wait).await {
+                        let alone = pipeline_of([call.clone()]);
+                        match send_pipeline(&mut connection, &alone, wait).await {
                             Ok(mut answers) => answers.pop().expect("one answer for one command"),
-                            Err(error) => Answer {
-                                value: Err(error),
-                                copies: 0,
-                            },
+                            Err(error) => Answer::without_copies(Err(error)),
                         }
                     }
                 });
@@ -288,21 +298,29 @@ async fn open(client: &Client, patience: Duration) -> RedisResult<MultiplexedCon
         .await
 }
 
-async fn send_pipeline(
-    connection: &mut impl ConnectionLike,
-    calls: &[Cmd],
-    wait: Option<&Cmd>,
-) -> RedisResult<Vec<Answer>> {
-    let mut pipeline = Pipeline::with_capacity(calls.len() + 1);
-    for call in calls.iter().chain(wait) {
-        pipeline.add_command(call.clone());
+/// Commands that get an answer each, be it an error.
+fn pipeline_of(calls: impl IntoIterator<Item = Cmd>) -> Pipeline {
+    let mut pipeline = Pipeline::new();
+    for call in calls {
+        pipeline.add_command(call);
     }
     pipeline.ignore_errors();
-    let mut values: Vec<RedisResult<Value>> = pipeline.query_async(connection).await?;
-    let copies = match wait {
-        Some(_) => values.pop().as_ref().map_or(0, copies_of),
-        None => 0,
+    pipeline
+}
+
+async fn send_pipeline(
+    connection: &mut impl ConnectionLike,
+    calls: &Pipeline,
+    wait: Option<&Cmd>,
+) -> RedisResult<Vec<Answer>> {
+    let Some(wait) = wait else {
+        let values: Vec<RedisResult<Value>> = calls.query_async(connection).await?;
+        return Ok(values.into_iter().map(Answer::without_copies).collect());
     };
+    let mut calls = calls.clone();
+    calls.add_command(wait.clone());
+    let mut values: Vec<RedisResult<Value>> = calls.query_async(connection).await?;
+    let copies = values.pop().as_ref().map_or(0, copies_of);
     Ok(values
         .into_iter()
         .map(|value| Answer { value, copies })

@@ -20,6 +20,10 @@ const RESTORE: &str = concat!(include_str!("shared.lua"), include_str!("restore.
 const RELEASE: &str = concat!(include_str!("shared.lua"), include_str!("release.lua"));
 const OUTBOX: &str = include_str!("outbox.lua");
 
+/// Room for a commit of one event and one seat without a second allocation.
+const CALL_ARGS: usize = 48;
+const CALL_BYTES: usize = 1536;
+
 /// All scripts, to be loaded into a server.
 pub(super) const ALL: [&str; 5] = [COMMIT, CLAIM, RESTORE, RELEASE, OUTBOX];
 
@@ -88,9 +92,11 @@ pub(super) fn outbox(room_id: RoomId, session_id: SessionId) -> Cmd {
 
 /// The answer of the commit script or of the release script.
 pub(super) fn commit_outcome(answer: Value) -> Result<CommitOutcome, MirrorFault> {
+    if is_ok(&answer) {
+        return Ok(CommitOutcome::Ok);
+    }
     let words: Vec<String> = decode(answer)?;
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["ok"] => Ok(CommitOutcome::Ok),
         ["behind"] => Ok(CommitOutcome::Behind),
         ["missing"] => Ok(CommitOutcome::Missing),
         ["fenced", epoch, owner] => {
@@ -99,6 +105,11 @@ pub(super) fn commit_outcome(answer: Value) -> Result<CommitOutcome, MirrorFault
         }
         _ => Err(nonsense(&words)),
     }
+}
+
+/// Nearly every answer of the commit script.
+fn is_ok(answer: &Value) -> bool {
+    matches!(answer, Value::Array(words) if matches!(&words[..], [Value::BulkString(word)] if word == b"ok"))
 }
 
 /// The answer of the claim script, or of the restore script (which tells no room; its version is `restored`).
@@ -168,11 +179,16 @@ fn claimed(room_id: RoomId, epoch: &str, room: Vec<Value>) -> Result<ClaimOutcom
 }
 
 fn room_call(hash: &str, room_id: RoomId, closed: Option<SessionId>) -> Cmd {
-    let keys = keys::room(room_id);
-    let mut call = cmd("EVALSHA");
-    call.arg(hash)
-        .arg(keys.len() + usize::from(closed.is_some()))
-        .arg(&keys[..]);
+    let mut call = Cmd::with_capacity(CALL_ARGS, CALL_BYTES);
+    call.arg("EVALSHA").arg(hash);
+    call.arg(keys::ROOM_PARTS.len() + usize::from(closed.is_some()));
+    let mut key = keys::main(room_id);
+    let main_bytes = key.len();
+    for part in keys::ROOM_PARTS {
+        key.truncate(main_bytes);
+        key.push_str(part);
+        call.arg(&key);
+    }
     if let Some(session_id) = closed {
         call.arg(keys::closed(room_id, session_id));
     }
