@@ -57,6 +57,8 @@ pub struct ActorLimits {
     pub owner: OwnerLimits,
     /// Of each connection, seen from its room.
     pub link: LinkLimits,
+    /// Between two pings of a connection.
+    pub ping_interval_ms: u64,
     /// Silence after which a connection is lost.
     pub ping_timeout_ms: u64,
 }

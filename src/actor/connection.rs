@@ -310,11 +310,6 @@ impl Actor for Connection {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(MAILBOX);
-        context.run_interval(self.gate.limits.ping_interval, |this, _| {
-            if !matches!(this.phase, Phase::Closing) {
-                this.say([Outgoing::Ping]);
-            }
-        });
         context.run_later(self.gate.limits.join_timeout, |this, context| {
             if matches!(this.phase, Phase::Fresh) {
                 this.gate.node.metrics.eviction(EvictionReason::JoinTimeout);

@@ -57,8 +57,6 @@ pub struct ConnectionLimits {
     pub pace: Pace,
     /// Until a connection must have joined.
     pub join_timeout: Duration,
-    /// Between two pings.
-    pub ping_interval: Duration,
     /// Open WebSockets of this node.
     pub connections_max: usize,
 }

@@ -74,6 +74,15 @@ impl LinkState {
         }
     }
 
+    /// Asks for a sign of life; a client that has not taken what came before is not asked as well.
+    pub fn ping(&self) {
+        if self.socket.waiting_bytes() == 0
+            && let Err(closed) = self.socket.send([Outgoing::Ping])
+        {
+            tracing::debug!(%closed, "no ping");
+        }
+    }
+
     /// A frame arrived.
     pub fn seen(&self, now: Timestamp) {
         self.last_seen.store(now.0, Ordering::Relaxed);

@@ -73,6 +73,8 @@ pub struct RoomActor {
     /// Lives as long as nobody else claims the room here.
     pub(super) alive: Arc<()>,
     liveness_at: Timestamp,
+    /// When all connections are pinged next, in one go: their answers come together, too.
+    ping_at: Timestamp,
     /// The room's next deadline at a version: looked up again only when something has changed.
     deadline: (Version, Option<Timestamp>),
     departing: Option<Departure>,
@@ -109,6 +111,7 @@ impl RoomActor {
         );
         Self {
             liveness_at: now.plus_ms(LIVENESS_MS),
+            ping_at: now.plus_ms(node.limits.ping_interval_ms),
             deadline: (owner.room().version(), deadline_of(owner.room())),
             owner,
             node,
@@ -306,6 +309,7 @@ impl RoomActor {
         let now = self.node.clock.now();
         let wishes = [
             Some(self.liveness_at),
+            Some(self.ping_at),
             self.deadline.1,
             (!self.behind.is_empty()).then(|| now.plus_ms(BEHIND_MS)),
             Some(self.owner.next_check(now)),

@@ -1,8 +1,8 @@
 //! The writer, one task per way to the mirror: gathers the commits of many rooms into few calls of the mirror, and repeats those that
 //! met a fault until there is an outcome.
 //!
-//! A room waits for its outcome before it submits the next commit; the writer keeps rooms apart: a commit that is being
-//! repeated holds up no other room.
+//! One call of the mirror is under way at a time; what is submitted meanwhile goes together with the next. A room waits for its
+//! outcome before it submits the next commit; the writer keeps rooms apart: a commit that is being repeated holds up no other room.
 
 mod health;
 mod metrics;
@@ -37,8 +37,6 @@ pub struct WriterLimits {
     pub queue_max: usize,
     /// Commits in one call of the mirror.
     pub batch_max: usize,
-    /// Calls of the mirror at the same time.
-    pub batches_in_flight_max: usize,
     /// Wait before the first repeat of a commit; each further one doubles it.
     pub retry_min: Duration,
     /// Longest wait before a repeat.
@@ -50,7 +48,6 @@ impl Default for WriterLimits {
         Self {
             queue_max: 65_536,
             batch_max: 256,
-            batches_in_flight_max: 1,
             retry_min: Duration::from_millis(50),
             retry_max: Duration::from_secs(1),
         }

@@ -214,6 +214,7 @@ pub fn actor_limits(config: &Config) -> ActorLimits {
             slow_ms: ms(config.limits.slow),
             outgoing_bytes_max: config.limits.outgoing_bytes_max,
         },
+        ping_interval_ms: ms(config.connection.ping_interval),
         ping_timeout_ms: ms(config.connection.ping_timeout),
     }
 }
@@ -241,7 +242,6 @@ pub fn connection_limits(config: &Config) -> ConnectionLimits {
             limits.refusals_window,
         ),
         join_timeout: config.connection.join_timeout,
-        ping_interval: config.connection.ping_interval,
         connections_max: limits.connections_max,
     }
 }

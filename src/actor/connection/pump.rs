@@ -165,7 +165,8 @@ async fn read(
     let mut waiting_bytes = 0;
     let mut waiting = said;
     let mut end = None;
-    let mut heard = Instant::now();
+    let (mut heard, mut pinged) = (Instant::now(), Instant::now());
+    let ping_interval = Duration::from_millis(receiver.node.limits.ping_interval_ms);
     let mut delivery = pending().boxed();
     let mut is_taken = true;
     let mut judge = interval(JUDGE_EVERY);
@@ -202,6 +203,10 @@ async fn read(
                 }
             }
             _ = judge.tick() => {
+                if pinged.elapsed() >= ping_interval {
+                    pinged = Instant::now();
+                    receiver.state.ping();
+                }
                 if let Some(lost) = receiver.judge() {
                     receiver.cut(lost);
                     return Outcome::Client;

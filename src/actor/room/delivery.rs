@@ -105,6 +105,13 @@ impl RoomActor {
         }
     }
 
+    /// Asks all for a sign of life. Those whose socket is closed are noticed by their actors.
+    pub(super) fn ping_all(&self) {
+        for link in self.links.values() {
+            link.state.ping();
+        }
+    }
+
     /// Evicts connections that were not heard of.
     pub(super) fn evict_silent(&mut self, context: &mut Context<Self>, now: Timestamp) {
         let silent: Vec<ConnectionId> = self

@@ -137,6 +137,10 @@ impl Handler<Tick> for RoomActor {
             self.liveness_at = now.plus_ms(LIVENESS_MS);
             self.evict_silent(context, now);
         }
+        if self.ping_at <= now {
+            self.ping_at = now.plus_ms(self.node.limits.ping_interval_ms);
+            self.ping_all();
+        }
         self.run(context, Input::Tick);
     }
 }

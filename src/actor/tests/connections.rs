@@ -13,7 +13,7 @@ const SILENCE_MS: u64 = 600;
 
 fn impatient(plan: &mut Plan) {
     plan.actors.ping_timeout_ms = SILENCE_MS;
-    plan.connections.ping_interval = Duration::from_millis(100);
+    plan.actors.ping_interval_ms = 100;
 }
 
 fn evictions(stage: &Stage, reason: EvictionReason) -> u64 {

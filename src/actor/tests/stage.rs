@@ -71,6 +71,7 @@ impl Default for Plan {
                     slow_ms: 2_000,
                     outgoing_bytes_max: 512 << 10,
                 },
+                ping_interval_ms: 15_000,
                 ping_timeout_ms: 35_000,
             },
             connections: ConnectionLimits {
@@ -78,7 +79,6 @@ impl Default for Plan {
                 text_bytes_max: 4 << 10,
                 pace: pace(10_000, 10_000, 1_000, Duration::from_secs(10)),
                 join_timeout: Duration::from_secs(10),
-                ping_interval: Duration::from_secs(15),
                 connections_max: 1_000,
             },
         }

@@ -10,15 +10,15 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{
+    StreamExt,
+    future::{BoxFuture, OptionFuture},
+};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::time::DelayQueue;
 
 use super::{Done, Place, Shared, WriterLimits};
-use crate::{
-    ids::RoomId,
-    mirror::{Commit, CommitOutcome, MirrorFault, RoomMirror},
-};
+use crate::mirror::{Commit, CommitOutcome, MirrorFault, RoomMirror};
 
 /// A commit on its way to an outcome.
 pub(super) struct Entry {
@@ -60,9 +60,8 @@ pub(super) struct Task {
     shared: Arc<Shared>,
     ready: VecDeque<Entry>,
     retries: DelayQueue<Entry>,
-    in_flight: FuturesUnordered<BoxFuture<'static, Batch>>,
-    /// Rooms in flight: a room has at most one commit there.
-    rooms: HashSet<RoomId>,
+    /// The call that is under way; what becomes ready meanwhile goes together with the next.
+    in_flight: Option<BoxFuture<'static, Batch>>,
 }
 
 impl Task {
@@ -79,8 +78,7 @@ impl Task {
             shared,
             ready: VecDeque::new(),
             retries: DelayQueue::new(),
-            in_flight: FuturesUnordered::new(),
-            rooms: HashSet::new(),
+            in_flight: None,
         }
     }
 
@@ -92,7 +90,7 @@ impl Task {
         while is_open
             || !self.ready.is_empty()
             || !self.retries.is_empty()
-            || !self.in_flight.is_empty()
+            || self.in_flight.is_some()
         {
             self.dispatch();
             let has_room = self.ready.len() < batch_max;
@@ -101,7 +99,7 @@ impl Task {
                     is_open = count > 0;
                     self.ready.extend(received.drain(..));
                 }
-                Some(batch) = self.in_flight.next() => self.finish(batch),
+                Some(batch) = OptionFuture::from(self.in_flight.as_mut()) => self.finish(batch),
                 Some(expired) = self.retries.next() => self.ready.push_back(expired.into_inner()),
                 // Only cancelled commits were left, and no handle.
                 else => {}
@@ -109,35 +107,35 @@ impl Task {
         }
     }
 
-    /// Sends what is ready, as far as calls are free.
+    /// Sends what is ready, unless a call is under way.
     fn dispatch(&mut self) {
-        while !self.ready.is_empty()
-            && self.in_flight.len() < self.limits.batches_in_flight_max.max(1)
-        {
-            let (commits, waiters) = self.gather();
-            if commits.is_empty() {
-                return;
-            }
-            self.shared
-                .metrics
-                .batch_commits
-                .observe(commits.len() as f64);
-            let mirror = Arc::clone(&self.mirror);
-            self.in_flight.push(Box::pin(async move {
-                let results = mirror.commit(&commits).await;
-                Batch {
-                    commits,
-                    waiters,
-                    results,
-                }
-            }));
+        if self.in_flight.is_some() {
+            return;
         }
+        let (commits, waiters) = self.gather();
+        if commits.is_empty() {
+            return;
+        }
+        self.shared
+            .metrics
+            .batch_commits
+            .observe(commits.len() as f64);
+        let mirror = Arc::clone(&self.mirror);
+        self.in_flight = Some(Box::pin(async move {
+            let results = mirror.commit(&commits).await;
+            Batch {
+                commits,
+                waiters,
+                results,
+            }
+        }));
     }
 
     /// The next batch: the first ready ones, of different rooms, without the cancelled.
     fn gather(&mut self) -> (Vec<Commit>, Vec<Waiter>) {
         let mut commits = Vec::new();
         let mut waiters = Vec::new();
+        let mut rooms = HashSet::new();
         let mut held_back = VecDeque::new();
         while commits.len() < self.limits.batch_max.max(1) {
             let Some(entry) = self.ready.pop_front() else {
@@ -148,7 +146,7 @@ impl Task {
                 continue;
             }
             // Only beside a cancelled one, as when a room that died goes on under a new epoch: it waits its turn.
-            if !self.rooms.insert(entry.commit.room_id) {
+            if !rooms.insert(entry.commit.room_id) {
                 held_back.push_back(entry);
                 continue;
             }
@@ -168,6 +166,7 @@ impl Task {
 
     /// Tells outcomes; what met a fault waits for its repeat.
     fn finish(&mut self, batch: Batch) {
+        self.in_flight = None;
         let Batch {
             commits,
             waiters,
@@ -181,7 +180,6 @@ impl Task {
         let mut last_fault = None;
         let mut is_answered = false;
         for ((commit, waiter), result) in commits.into_iter().zip(waiters).zip(results) {
-            self.rooms.remove(&commit.room_id);
             match result.unwrap_or_else(|| Err(missing())) {
                 Ok(outcome) => {
                     is_answered = true;
