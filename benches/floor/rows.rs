@@ -63,8 +63,7 @@ pub const ROWS: [Row; 6] = [
     Row {
         name: "idle",
         profile: "idle",
-        // callboard needs two files for a connection.
-        rooms: 500,
+        rooms: 1_000,
         size: 10,
         rate: 1,
         unit: Unit::Connection,

@@ -49,8 +49,12 @@ use crate::{
 
 /// Messages that may wait in a room's mailbox, besides one per connection.
 const MAILBOX: usize = 1024;
-/// How often connections are looked at for signs of life.
-const LIVENESS_MS: u64 = 2_000;
+/// Connections are looked at for signs of life so often in the time that they may be silent, and within these bounds.
+const LOOKS_PER_SILENCE: u64 = 10;
+const LIVENESS_MS_MIN: u64 = 100;
+const LIVENESS_MS_MAX: u64 = 5_000;
+/// What can wait a moment is done on a common beat: many rooms then wake their thread once, and their commits go together.
+const BEAT_MS: i64 = 100;
 /// How often clients that are behind are judged.
 const BEHIND_MS: u64 = 50;
 
@@ -110,7 +114,7 @@ impl RoomActor {
             lease,
         );
         Self {
-            liveness_at: now.plus_ms(LIVENESS_MS),
+            liveness_at: now,
             ping_at: now.plus_ms(node.limits.ping_interval_ms),
             deadline: (owner.room().version(), deadline_of(owner.room())),
             owner,
@@ -308,11 +312,11 @@ impl RoomActor {
         }
         let now = self.node.clock.now();
         let wishes = [
-            Some(self.liveness_at),
-            Some(self.ping_at),
+            Some(on_beat(self.liveness_at)),
+            Some(on_beat(self.ping_at)),
             self.deadline.1,
             (!self.behind.is_empty()).then(|| now.plus_ms(BEHIND_MS)),
-            Some(self.owner.next_check(now)),
+            Some(on_beat(self.owner.next_check(now))),
         ];
         for wish in wishes.into_iter().flatten() {
             entry.wake_at(wish);
@@ -320,6 +324,11 @@ impl RoomActor {
         entry.show(room.participant_count(), self.owner.is_degraded());
         entry.show_session(room.session().map(|session| session.session_id));
     }
+}
+
+/// The beat at that time or the next one.
+fn on_beat(at: Timestamp) -> Timestamp {
+    Timestamp(at.0.saturating_add(BEAT_MS - 1) / BEAT_MS * BEAT_MS)
 }
 
 /// When the room wants to be woken. A look at every seat; it changes only with a change that is mirrored.
