@@ -7,7 +7,7 @@ mod parts;
 use std::{
     net::{SocketAddr, TcpListener},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix_web::{App, HttpServer, dev::ServerHandle, web};
@@ -41,6 +41,9 @@ const IO_THREADS: usize = 2;
 const REQUESTS_PATIENCE_SECS: u64 = 5;
 /// How long the recorder may take when the node stops; what is left waits in the outbox.
 const RECORDER_PATIENCE: Duration = Duration::from_secs(5);
+/// How long people may take to close after the goodbye when the node stops, and how often that is looked at.
+const GOODBYES_PATIENCE: Duration = Duration::from_secs(4);
+const GOODBYES_LOOK: Duration = Duration::from_millis(20);
 /// How often the registry is read while a heartbeat passes: the finer, the sooner an expiry is seen.
 const LOOKS_PER_HEARTBEAT: u32 = 4;
 /// How often orphaned rooms are looked for.
@@ -172,6 +175,7 @@ async fn serve_until_told(
     stop(&config, &node, &rooms, &health).await;
     heartbeat.abort();
     leave_registry(&node).await;
+    see_off(&node).await;
     server.stop(true).await;
     if let Some(admin) = admin {
         admin.stop(true).await;
@@ -364,6 +368,14 @@ async fn stop(config: &Config, node: &crate::actor::Node, rooms: &Rooms, health:
     }
     if !node.recorder.flush(RECORDER_PATIENCE).await {
         warn!("not all sessions are in SQL: the next process records them");
+    }
+}
+
+/// Everybody has been told goodbye: their connections may say so and close.
+async fn see_off(node: &crate::actor::Node) {
+    let told = Instant::now();
+    while node.metrics.connections.get() > 0 && told.elapsed() < GOODBYES_PATIENCE {
+        tokio::time::sleep(GOODBYES_LOOK).await;
     }
 }
 

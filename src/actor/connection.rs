@@ -28,13 +28,12 @@ use crate::{
         goodbye::{Goodbye, GoodbyeReason},
         view::{Code, Rejection},
     },
-    ws::{CommandLimiter, Frames, Incoming, Outgoing, Reassembly, Socket, Verdict, Violation},
+    ws::{
+        CommandLimiter, Frames, Incoming, MESSAGE_PARTS_MAX, Outgoing, Reassembly, Socket, Verdict,
+        Violation,
+    },
 };
 
-/// Messages that may wait for a connection, besides one per sender.
-const MAILBOX: usize = 16;
-/// Fragments of one message.
-const PARTS_MAX: usize = 64;
 /// How long a room may take to decide; beyond it the outcome is unknown to the client.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -89,7 +88,7 @@ impl Connection {
         let connection = Self {
             id: ConnectionId(uuid::Uuid::new_v4()),
             room_id,
-            reassembly: Reassembly::new(limits.frame_bytes_max, PARTS_MAX),
+            reassembly: Reassembly::new(limits.frame_bytes_max, MESSAGE_PARTS_MAX),
             limiter: CommandLimiter::new(limits.pace),
             state: Arc::new(LinkState::new(socket, gate.node.clock.now())),
             gate,
@@ -106,7 +105,7 @@ impl Connection {
     /// Says something to the client. One that has said much and reads nothing is cut off, as a room does it.
     fn say<'a>(&self, frames: impl IntoIterator<Item = Outgoing<'a>>) {
         let socket = &self.state.socket;
-        if socket.waiting_bytes() > self.gate.node.limits.link.outgoing_bytes_max {
+        if socket.backlog_bytes() > self.gate.node.limits.link.outgoing_bytes_max {
             self.gate.node.metrics.eviction(EvictionReason::Backlog);
             return socket.cut();
         }
@@ -168,7 +167,10 @@ impl Connection {
             code: CloseCode::from(code),
             description: None,
         }));
-        self.say(last_word.map(Outgoing::Text).into_iter().chain([close]));
+        let last = last_word.map(Outgoing::Text).into_iter().chain([close]);
+        if self.state.socket.send(last).is_err() {
+            debug!(connection = %self.id, "the client was gone before the goodbye");
+        }
         context.run_later(CLOSE_TIMEOUT, |this, _| this.state.socket.cut());
     }
 
@@ -309,7 +311,6 @@ impl Actor for Connection {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        context.set_mailbox_capacity(MAILBOX);
         context.run_later(self.gate.limits.join_timeout, |this, context| {
             if matches!(this.phase, Phase::Fresh) {
                 this.gate.node.metrics.eviction(EvictionReason::JoinTimeout);

@@ -1,4 +1,4 @@
-//! The way from a `JoinRoom` to a room's actor: the token, the supervisor, the room; a bounded number of tries.
+//! The way from a `JoinRoom` to a room's actor: the token, the live room or the supervisor; a bounded number of tries.
 
 mod person;
 
@@ -177,6 +177,12 @@ impl Gate {
             open: Arc::clone(&self.open),
             node: Arc::clone(&self.node),
         })
+    }
+
+    /// Until a connection must have joined.
+    #[must_use]
+    pub fn join_timeout(&self) -> Duration {
+        self.limits.join_timeout
     }
 
     /// Lets a connection into a room of this node; whether it gets a seat is the room's decision. This way never leads to another

@@ -74,11 +74,9 @@ impl LinkState {
         }
     }
 
-    /// Asks for a sign of life; a client that has not taken what came before is not asked as well.
+    /// Asks for a sign of life.
     pub fn ping(&self) {
-        if self.socket.waiting_bytes() == 0
-            && let Err(closed) = self.socket.send([Outgoing::Ping])
-        {
+        if let Err(closed) = self.socket.send([Outgoing::Ping]) {
             tracing::debug!(%closed, "no ping");
         }
     }
@@ -126,7 +124,7 @@ impl Lost {
 pub struct LinkLimits {
     /// How long a connection may take nothing of what waits for it.
     pub slow_ms: u64,
-    /// Bytes that may wait for it; one delivery may exceed it when less than this waits.
+    /// Bytes that may wait for it beside the largest delivery among them.
     pub outgoing_bytes_max: usize,
 }
 
@@ -208,7 +206,7 @@ impl Link {
     /// Writes what is pending in one piece, and judges whether the client reads.
     pub fn flush(&mut self, limits: LinkLimits) -> Result<(), Lost> {
         let socket = &self.state.socket;
-        if socket.waiting_bytes() > limits.outgoing_bytes_max {
+        if socket.backlog_bytes() > limits.outgoing_bytes_max {
             return Err(Lost::Backlog);
         }
         if socket.stuck_for() >= Duration::from_millis(limits.slow_ms) {

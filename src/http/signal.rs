@@ -96,8 +96,8 @@ pub(super) fn upgrade(
     let response = handshake_with_protocols(request, &[SUB_PROTOCOL])?.finish();
     let socket = on_upgrade.socket();
     rt::spawn(async move {
-        // An error: the client was gone before it was answered.
-        if let Ok(socket) = socket.await {
+        // Else the client was gone before it was answered, or it does not take the answer.
+        if let Ok(Ok(socket)) = rt::time::timeout(gate.join_timeout(), socket).await {
             Connection::start(socket, ws::early(payload), room_id, gate, place, origin);
         }
     });

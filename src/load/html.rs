@@ -46,7 +46,7 @@ pub fn page(report: &Report, command_line: &str) -> String {
     page.push_str(&latencies(report));
     page.push_str("<h2>Throughput, per second</h2>");
     page.push_str(&plot(
-        &report.series,
+        whole_seconds(report),
         &[
             curve("deliveries", "#2563eb", report, |one| one.deliveries),
             curve("commands", "#059669", report, |one| one.commands),
@@ -56,7 +56,7 @@ pub fn page(report: &Report, command_line: &str) -> String {
     ));
     page.push_str("<h2>Latency, microseconds</h2>");
     page.push_str(&plot(
-        &report.series,
+        whole_seconds(report),
         &[
             curve("p50", "#2563eb", report, |one| one.p50_us),
             curve("p99", "#b00020", report, |one| one.p99_us),
@@ -104,7 +104,15 @@ fn curve(
     Curve {
         name,
         colour,
-        values: report.series.iter().map(value).collect(),
+        values: whole_seconds(report).iter().map(value).collect(),
+    }
+}
+
+/// What is plotted: the last second had only begun when the run ended.
+fn whole_seconds(report: &Report) -> &[Second] {
+    match report.series.split_last() {
+        Some((_, whole)) if !whole.is_empty() => whole,
+        Some(_) | None => &report.series,
     }
 }
 

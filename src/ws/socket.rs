@@ -18,6 +18,7 @@ use tokio::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
+    runtime::Handle,
     sync::Notify,
 };
 
@@ -59,6 +60,8 @@ pub struct Socket {
 struct Out {
     /// Encoded frames, or the rest of one, that the kernel has not taken.
     waiting: BytesMut,
+    /// Bytes of the largest piece among them.
+    largest: usize,
     /// When it last took something; none: nothing waits.
     stuck_since: Option<Instant>,
     /// The Close frame was said.
@@ -82,7 +85,7 @@ impl Socket {
 
     /// Writes frames, in one piece; what the kernel does not take now waits. After a Close frame nothing is written any more.
     ///
-    /// Must be called inside a tokio runtime, which writes what waits. The caller bounds it by [`waiting_bytes`](Self::waiting_bytes).
+    /// Must be called inside a tokio runtime, which writes what waits. The caller bounds it by [`backlog_bytes`](Self::backlog_bytes).
     ///
     /// # Errors
     /// When the socket is closed: whatever waited is lost.
@@ -120,7 +123,9 @@ impl Socket {
         if taken == bytes.len() {
             return Ok(());
         }
-        out.waiting.extend_from_slice(&bytes[taken..]);
+        let rest = &bytes[taken..];
+        out.waiting.extend_from_slice(rest);
+        out.largest = out.largest.max(rest.len());
         if is_first {
             out.stuck_since = Some(Instant::now());
             tokio::spawn(Arc::clone(self).drain());
@@ -149,7 +154,8 @@ impl Socket {
                 Ok(()) => self.try_write(&mut out, &waiting),
                 Err(_) => Err(SocketClosed),
             };
-            // Lost, if the socket is closed.
+            // Else it is lost: the rest of a frame must not be followed by another.
+            out.is_over |= taken.is_err();
             if let Ok(taken) = taken {
                 out.waiting = waiting;
                 if taken > 0 {
@@ -159,6 +165,7 @@ impl Socket {
             }
             if out.waiting.is_empty() {
                 out.waiting = BytesMut::new();
+                out.largest = 0;
                 out.stuck_since = None;
                 break;
             }
@@ -170,6 +177,17 @@ impl Socket {
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
         self.out().waiting.len()
+    }
+
+    /// Of them, those beside the largest piece: one piece may be larger than what may wait, as the state of a big room is. None
+    /// of a socket that was cut.
+    #[must_use]
+    pub fn backlog_bytes(&self) -> usize {
+        let out = self.out();
+        match out.is_over {
+            true => 0,
+            false => out.waiting.len().saturating_sub(out.largest),
+        }
     }
 
     /// For how long the kernel has taken nothing of what waits; zero: nothing waits.
@@ -191,16 +209,16 @@ impl Socket {
         }
     }
 
-    /// Ends both directions when what waits has been written, at the latest after `patience`. Inside a tokio runtime, as
-    /// [`send`](Self::send).
+    /// Ends both directions when what waits has been written, at the latest after `patience`; at once where no runtime is left.
     pub fn finish(self: &Arc<Self>, patience: Duration) {
         let mut out = self.out();
         out.is_closed = true;
-        if out.waiting.is_empty() {
+        let runtime = Handle::try_current();
+        let (false, Ok(runtime)) = (out.waiting.is_empty(), runtime) else {
             return self.shut_down(&mut out);
-        }
+        };
         let socket = Arc::clone(self);
-        tokio::spawn(async move {
+        runtime.spawn(async move {
             // Whichever way it ends, there is nobody any more to whom it matters.
             let _ = tokio::time::timeout(patience, socket.drained()).await;
             socket.cut();

@@ -176,6 +176,20 @@ async fn live_keys_end_after_a_day_without_commits_and_the_outbox_never() {
 }
 
 #[tokio::test]
+async fn key_that_a_small_change_makes_ends_by_itself_too() {
+    let (server, mirror) = start().await;
+    let (owned, _) = Owned::rich(&mirror).await;
+    let tail = format!("room:{{{}}}:tail", owned.room_id);
+    assert_eq!(server.command::<u64>(&["DEL", &tail]), 1);
+    let mut changes = empty_changes(1, 2, 6);
+    changes.tail = vec![event(6)];
+    changes.tail_keep = 1;
+    owned.write(&mirror, changes).await;
+    let left_ms: i64 = server.command(&["PTTL", &tail]);
+    assert!((DAY_MS - 60_000..=DAY_MS).contains(&left_ms), "{left_ms}");
+}
+
+#[tokio::test]
 async fn fields_of_another_release_are_kept() {
     let (server, mirror) = start().await;
     let (owned, mut snapshot) = Owned::rich(&mirror).await;

@@ -140,6 +140,8 @@ impl RoomActor {
             };
             link.sent = Some(seq);
             link.move_to(address.clone());
+            // Also what its predecessor had begun to tell it, and to notice a client that has gone meanwhile.
+            self.touched.push(connection_id);
             self.links.insert(connection_id, link);
             kept.push(connection_id);
             for frame in missed {

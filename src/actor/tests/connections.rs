@@ -116,7 +116,7 @@ async fn peer_that_leaves_its_goodbye_unread_is_cut_off() {
     sleepy.join().await;
     sleepy.stop_reading();
     let text = "x".repeat(4096);
-    // More than sockets and mailboxes hold: the goodbye is refused, too.
+    // More than sockets hold: the goodbye waits, too.
     for _ in 0..1_500 {
         alice
             .post(json!({"type": "SendMessage", "text": text}))
@@ -124,7 +124,7 @@ async fn peer_that_leaves_its_goodbye_unread_is_cut_off() {
     }
     alice.post(json!({"type": "EndRoom"})).await;
     alice.expect_goodbye("ended", 4004, "stop").await;
-    // Neither reads nor closes: its actor stands still, so only the cut from outside ends it.
+    // Neither reads nor closes: only the cut ends it.
     stage
         .until("both connections gone", async || {
             stage.node.metrics.connections.get() == 0

@@ -114,6 +114,40 @@ async fn event_that_was_committed_before_a_panic_is_seen_once_after_it() {
 }
 
 #[actix_web::test]
+async fn event_that_was_about_to_be_told_when_the_room_panicked_is_told_by_its_successor() {
+    let stage = Stage::new().await;
+    let (mut alice, mut bob) = stage.alice_and_bob().await;
+    let before = stage.mirror.calls().batches;
+    stage.mirror.pause();
+    bob.post(json!({"type": "SendMessage", "text": "on its way"}))
+        .await;
+    stage.until_commit_waits(before).await;
+    // Both go with the next commit: the first is handed to the links when the second makes the room fail.
+    bob.post(json!({"type": "SendMessage", "text": "about to be told"}))
+        .await;
+    bob.post(json!({"type": "SendMessage", "text": FAIL_LATER}))
+        .await;
+    // A relay proves that all of them were decided.
+    bob.post(json!({"type": "SendOffer", "targetUserId": alice.user_id(), "sdp": "v=0"}))
+        .await;
+    alice.next_of("ReceiveOffer").await;
+    stage.mirror.resume();
+    for text in ["on its way", "about to be told", FAIL_LATER] {
+        for person in [&mut alice, &mut bob] {
+            assert_eq!(person.next_of("MessageReceived").await["text"], text);
+        }
+    }
+    insist(
+        &mut alice,
+        json!({"type": "SendMessage", "text": "going on"}),
+    )
+    .await;
+    bob.until_seq(alice.seq()).await;
+    alice.check();
+    bob.check();
+}
+
+#[actix_web::test]
 async fn fourth_panic_within_a_minute_ends_the_session_as_failed() {
     let stage = Stage::new().await;
     let (mut alice, mut bob) = stage.alice_and_bob().await;

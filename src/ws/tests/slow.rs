@@ -48,6 +48,30 @@ fn what_a_client_does_not_read_waits_in_order_and_is_counted() {
 }
 
 #[test]
+fn one_piece_may_be_larger_than_what_may_wait_beside_it() {
+    let running = start();
+    let _client = running.client();
+    let socket = running.socket();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _inside = runtime.enter();
+    let (state, event) = ("x".repeat(16 << 20), "x".repeat(100_000));
+    socket.send([Outgoing::Text(&state)]).unwrap();
+    assert!(socket.waiting_bytes() > 1 << 20);
+    assert_eq!(socket.backlog_bytes(), 0);
+    let mut sent = 0;
+    // Meanwhile the kernel may have taken some of the first.
+    while socket.backlog_bytes() == 0 {
+        socket.send([Outgoing::Text(&event)]).unwrap();
+        sent += 1;
+        assert!(sent < 160);
+    }
+    assert!(socket.backlog_bytes() <= sent * (event.len() + 10));
+    socket.cut();
+    assert_eq!(socket.backlog_bytes(), 0);
+    running.stop();
+}
+
+#[test]
 fn last_words_to_a_slow_client_are_written_before_the_end() {
     let running = start();
     let mut client = running.client();
