@@ -218,6 +218,30 @@ async fn sigterm_says_goodbye_and_exits_with_zero(backend: Backend) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everybody_in_a_big_room_is_told_before_the_process_ends() {
+    within_deadline(goodbye_to_many()).await;
+}
+
+async fn goodbye_to_many() {
+    const PEOPLE: usize = 300;
+    let mut server = Server::on(Backend::RedisPostgres)
+        .set("HTTP__WORKERS", 1)
+        .start()
+        .await;
+    let room = TestRoom::with(&server, json!({"maxParticipants": PEOPLE})).await;
+    let mut people = Vec::new();
+    for number in 0..PEOPLE {
+        let guest = room.guest(&format!("Guest {number}")).await;
+        people.push(room.joined(&guest).await);
+    }
+    let status = server.terminate().await;
+    assert_eq!(status.code(), Some(0), "{}", server.log());
+    for person in &people {
+        person.expect_goodbye("draining", 1001, "reconnect").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_that_end_while_sql_is_down_are_recorded_once() {
     within_deadline(sessions_end_without_sql(false)).await;
 }
