@@ -139,8 +139,7 @@ async fn meeting_that_redis_and_its_owner_lost_begins_anew() {
         let stage = Stage::start(2, &SHORT).await;
         let mut alice = stage.alice(0).await;
         let lost = alice.look().session_id.clone();
-        // SQL is told of the session beside the commit.
-        stage.room.until_status("ACTIVE").await;
+        stage.until_session_in_sql().await;
         stage.node(0).kill9().await;
         let flushed = stage.cluster.redis::<String>(&["FLUSHALL"]);
         assert_eq!(flushed.await.as_deref(), Ok("OK"));
@@ -166,7 +165,7 @@ async fn owner_that_stood_still_while_redis_was_emptied_writes_its_meeting_again
         let mut alice = stage.alice(0).await;
         let session = alice.look().session_id.clone();
         say(&mut alice, "remember this").await;
-        stage.room.until_status("ACTIVE").await;
+        stage.until_session_in_sql().await;
         stage.node(0).freeze().await;
         {
             let mut redis = stage.cluster.redis.lock().await;

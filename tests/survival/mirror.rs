@@ -101,7 +101,7 @@ async fn flushed_redis_is_right_again_within_two_seconds() {
         let mut carol = stage.client(&stage.room.person("Carol").await, 1);
         settle(&[&alice, &bob]).await;
         // SQL is told of the session beside the commit.
-        stage.room.until_status("ACTIVE").await;
+        stage.until_session_in_sql().await;
         let before = stage.ownership().await;
         let frames = [&alice, &bob].map(|person| person.look().frames.len());
 

@@ -225,6 +225,14 @@ impl Stage {
         counted.parse().expect("a number")
     }
 
+    /// SQL is told of a session beside its first commit: waits until it knows.
+    pub async fn until_session_in_sql(&self) {
+        eventually("the session in SQL", async || {
+            (self.sessions_in_sql().await == 1).then_some(())
+        })
+        .await;
+    }
+
     /// What a node says of itself: `ready` or `degraded`.
     pub async fn status(&self, number: usize) -> String {
         let ready = self.node(number).api.get("/readyz").await.expect(200);
