@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_web::{App, HttpServer, dev::ServerHandle, web};
+use actix_web::{dev::ServerHandle, web};
 use anyhow::{Context, bail};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -39,6 +39,8 @@ use crate::{
 const IO_THREADS: usize = 2;
 /// How long requests under way may take when the node stops.
 const REQUESTS_PATIENCE_SECS: u64 = 5;
+/// Open connections of the operators' listener.
+const ADMIN_CONNECTIONS_MAX: usize = 25_600;
 /// How long the recorder may take when the node stops; what is left waits in the outbox.
 const RECORDER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long people may take to close after the goodbye when the node stops, and how often that is looked at.
@@ -323,14 +325,14 @@ fn serve(
 
 /// The listener of operators: health and metrics without a key.
 fn serve_admin(listener: TcpListener, state: web::Data<AppState>) -> anyhow::Result<ServerHandle> {
-    let server = HttpServer::new(move || {
-        App::new().configure(|app| http::configure_admin(app, state.clone()))
-    })
-    .workers(1)
-    .disable_signals()
-    .shutdown_timeout(REQUESTS_PATIENCE_SECS)
-    .listen(listener)?
-    .run();
+    let limits = HttpLimits {
+        workers: 1,
+        connections_max: ADMIN_CONNECTIONS_MAX,
+        shutdown_timeout_secs: REQUESTS_PATIENCE_SECS,
+    };
+    let server = ws::listener::serve(listener, limits, move |app| {
+        http::configure_admin(app, state.clone());
+    })?;
     let handle = server.handle();
     actix_web::rt::spawn(server);
     Ok(handle)

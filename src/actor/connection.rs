@@ -104,12 +104,11 @@ impl Connection {
 
     /// Says something to the client. One that has said much and reads nothing is cut off, as a room does it.
     fn say<'a>(&self, frames: impl IntoIterator<Item = Outgoing<'a>>) {
-        let socket = &self.state.socket;
-        if socket.backlog_bytes() > self.gate.node.limits.link.outgoing_bytes_max {
+        if self.state.is_flooded(self.gate.node.limits.link) {
             self.gate.node.metrics.eviction(EvictionReason::Backlog);
-            return socket.cut();
+            return self.state.socket.cut();
         }
-        if socket.send(frames).is_err() {
+        if self.state.socket.send(frames).is_err() {
             // The stream of its frames ends as well.
             debug!(connection = %self.id, "the client is gone");
         }

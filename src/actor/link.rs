@@ -81,6 +81,18 @@ impl LinkState {
         }
     }
 
+    /// Whether more waits than may.
+    #[must_use]
+    pub fn is_flooded(&self, limits: LinkLimits) -> bool {
+        self.socket.backlog_bytes() > limits.outgoing_bytes_max
+    }
+
+    /// Whether the client has taken nothing for too long.
+    #[must_use]
+    pub fn is_slow(&self, limits: LinkLimits) -> bool {
+        self.socket.stuck_for() >= Duration::from_millis(limits.slow_ms)
+    }
+
     /// A frame arrived.
     pub fn seen(&self, now: Timestamp) {
         self.last_seen.store(now.0, Ordering::Relaxed);
@@ -119,6 +131,17 @@ impl Lost {
     }
 }
 
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flushed {
+    /// The kernel has all of it.
+    Taken,
+    /// Some of it waits.
+    Behind,
+    /// It was the last one: the connection's actor closes, and cuts off a peer that does not.
+    Over,
+}
+
 /// Bounds of a link.
 #[derive(Clone, Copy, Debug)]
 pub struct LinkLimits {
@@ -138,8 +161,6 @@ pub struct Link {
     pending: Vec<ByteString>,
     pending_bytes: usize,
     goodbye: Option<Farewell>,
-    /// The goodbye was handed over.
-    is_done: bool,
     /// Last event handed over; none until `RoomJoined` or `RoomResumed` was.
     pub sent: Option<Seq>,
 }
@@ -154,7 +175,6 @@ impl Link {
             pending: Vec::new(),
             pending_bytes: 0,
             goodbye: None,
-            is_done: false,
             sent: None,
         }
     }
@@ -183,18 +203,6 @@ impl Link {
         self.actor.do_send(RoomNews::Moved(room));
     }
 
-    /// Whether the last delivery was handed over.
-    #[must_use]
-    pub fn is_done(&self) -> bool {
-        self.is_done
-    }
-
-    /// Whether something waits that the client has not taken.
-    #[must_use]
-    pub fn is_behind(&self) -> bool {
-        self.state.socket.waiting_bytes() > 0
-    }
-
     /// Whether a relay may be added. Others' relays get half of the bound, so that nobody can be evicted by a flood of them:
     /// they are sent at most once, and the room's own events are not.
     #[must_use]
@@ -204,22 +212,24 @@ impl Link {
     }
 
     /// Writes what is pending in one piece, and judges whether the client reads.
-    pub fn flush(&mut self, limits: LinkLimits) -> Result<(), Lost> {
-        let socket = &self.state.socket;
-        if socket.backlog_bytes() > limits.outgoing_bytes_max {
+    pub fn flush(&mut self, limits: LinkLimits) -> Result<Flushed, Lost> {
+        if self.state.is_flooded(limits) {
             return Err(Lost::Backlog);
         }
-        if socket.stuck_for() >= Duration::from_millis(limits.slow_ms) {
+        if self.state.is_slow(limits) {
             return Err(Lost::Slow);
         }
         let frames = self.pending.iter().map(|frame| Outgoing::Text(frame));
-        socket.send(frames).map_err(|_| Lost::Gone)?;
+        let waiting = self.state.socket.send(frames).map_err(|_| Lost::Gone)?;
         self.pending = Vec::new();
         self.pending_bytes = 0;
         if let Some(farewell) = self.goodbye.take() {
             self.actor.do_send(RoomNews::Goodbye(farewell));
-            self.is_done = true;
+            return Ok(Flushed::Over);
         }
-        Ok(())
+        Ok(match waiting {
+            0 => Flushed::Taken,
+            _ => Flushed::Behind,
+        })
     }
 }

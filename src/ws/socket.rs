@@ -87,12 +87,14 @@ impl Socket {
     ///
     /// Must be called inside a tokio runtime, which writes what waits. The caller bounds it by [`backlog_bytes`](Self::backlog_bytes).
     ///
+    /// Answers how many bytes wait then.
+    ///
     /// # Errors
     /// When the socket is closed: whatever waited is lost.
     pub fn send<'a>(
         self: &Arc<Self>,
         frames: impl IntoIterator<Item = Outgoing<'a>>,
-    ) -> Result<(), SocketClosed> {
+    ) -> Result<usize, SocketClosed> {
         OUTGOING.with_borrow_mut(|bytes| {
             let mut out = self.out();
             bytes.clear();
@@ -102,7 +104,7 @@ impl Socket {
                 }
                 out.is_closed = frame.encode(bytes);
             }
-            let sent = self.write(&mut out, bytes);
+            let sent = self.write(&mut out, bytes).map(|()| out.waiting.len());
             if bytes.capacity() > SCRATCH_BYTES_MAX {
                 *bytes = BytesMut::new();
             }

@@ -100,7 +100,6 @@ async fn flushed_redis_is_right_again_within_two_seconds() {
         let (alice, bob) = (stage.alice(0).await, stage.joined("Bob", 0).await);
         let mut carol = stage.client(&stage.room.person("Carol").await, 1);
         settle(&[&alice, &bob]).await;
-        // SQL is told of the session beside the commit.
         stage.until_session_in_sql().await;
         let before = stage.ownership().await;
         let frames = [&alice, &bob].map(|person| person.look().frames.len());

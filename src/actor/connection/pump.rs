@@ -247,7 +247,7 @@ impl Receiver {
 
     /// Why the client must go, if it must.
     fn judge(&self) -> Option<Lost> {
-        if self.state.socket.stuck_for() >= Duration::from_millis(self.node.limits.link.slow_ms) {
+        if self.state.is_slow(self.node.limits.link) {
             return Some(Lost::Slow);
         }
         let silent_ms = self.node.clock.now().ms_since(self.state.last_seen());

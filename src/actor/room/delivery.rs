@@ -6,7 +6,7 @@ use tracing::info;
 
 use super::RoomActor;
 use crate::{
-    actor::link::{CLOSE_TIMEOUT, Farewell, Lost},
+    actor::link::{CLOSE_TIMEOUT, Farewell, Flushed, Lost},
     ids::{ConnectionId, Timestamp},
     room::{effect::Notice, input::Input},
 };
@@ -67,15 +67,14 @@ impl RoomActor {
                 continue;
             };
             match link.flush(self.node.limits.link) {
-                // Its actor closes it, and cuts off a peer that does not.
-                Ok(()) if link.is_done() => {
+                Ok(Flushed::Over) => {
                     self.links.remove(&connection_id);
                     self.behind.remove(&connection_id);
                 }
-                Ok(()) if link.is_behind() => {
+                Ok(Flushed::Behind) => {
                     self.behind.insert(connection_id);
                 }
-                Ok(()) => {
+                Ok(Flushed::Taken) => {
                     self.behind.remove(&connection_id);
                 }
                 Err(reason) => {
