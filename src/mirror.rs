@@ -194,6 +194,6 @@ pub trait RoomMirror: Send + Sync + 'static {
         session_id: SessionId,
     ) -> Result<bool, MirrorFault>;
 
-    /// A session is in SQL: its outbox entry goes.
-    async fn recorded(&self, room_id: RoomId, session_id: SessionId) -> Result<(), MirrorFault>;
+    /// Sessions are in SQL: their outbox entries go.
+    async fn recorded(&self, sessions: &[(RoomId, SessionId)]) -> Result<(), MirrorFault>;
 }

@@ -32,7 +32,7 @@ pub use api_keys::{ApiKey, Scope};
 pub use bans::BANS_MAX;
 pub use fault::StoreFault;
 pub use page::{PAGE_MAX, Page, Paged};
-pub use record::{OpenSession, RECORD_BATCH};
+pub use record::{OpenSession, Opening, RECORD_BATCH};
 pub use rooms::{Room, RoomStatus};
 pub use sessions::{RECORDINGS_MAX, Session};
 pub use tenants::Tenant;

@@ -26,7 +26,8 @@ use callboard::{
         settings::Settings,
     },
     store::{
-        Created, DEFAULT_TENANT, Room, RoomStatus, Session, Store, StoreOptions, Tenant, User,
+        Created, DEFAULT_TENANT, Opening, Room, RoomStatus, Session, Store, StoreOptions, Tenant,
+        User,
     },
 };
 use tempfile::TempDir;
@@ -52,6 +53,15 @@ macro_rules! on_both {
     };
 }
 pub(crate) use on_both;
+
+/// A session that began.
+pub fn opening(session_id: SessionId, room_id: RoomId, start_time: Timestamp) -> Opening {
+    Opening {
+        session_id,
+        room_id,
+        start_time,
+    }
+}
 
 /// One server for all tests of this binary; its guard stops it when the process ends.
 fn server() -> &'static Postgres {

@@ -332,9 +332,9 @@ impl RoomMirror for MemoryMirror {
         Ok(self.inner().rooms.is_finished(room_id, session_id))
     }
 
-    async fn recorded(&self, room_id: RoomId, session_id: SessionId) -> Result<(), MirrorFault> {
+    async fn recorded(&self, sessions: &[(RoomId, SessionId)]) -> Result<(), MirrorFault> {
         self.enter(|_| ()).await?;
-        self.inner().rooms.recorded(room_id, session_id);
+        self.inner().rooms.recorded(sessions);
         Ok(())
     }
 }

@@ -15,6 +15,8 @@
 //! *Durable* means: acknowledged by the primary, and by [`RedisOptions::wait_replicas`] of its replicas.
 
 mod address;
+mod connection;
+mod dedicated;
 mod keys;
 mod link;
 mod nodes;
@@ -27,7 +29,7 @@ use async_trait::async_trait;
 use redis::{Cmd, RedisError, RedisResult, Value, cmd};
 use thiserror::Error;
 
-use self::{link::Link, scripts::decode};
+use self::{connection::Callers, link::Link, scripts::decode};
 use super::{
     Claim, ClaimOutcome, Commit, CommitOutcome, MirrorFault, NodeRecord, Ownership, RoomMirror,
     rules,
@@ -105,16 +107,16 @@ impl RedisMirror {
     /// # Errors
     /// When the URL is wrong, the server evicts keys, or nobody answers.
     pub async fn connect(options: &RedisOptions) -> Result<Self, ConnectError> {
-        let mirror = Self::lazy(options)?;
+        let mirror = Self::lazy(options, Callers::Many)?;
         mirror.call::<String>(cmd("PING")).await?;
         mirror.check_eviction().await?;
         Ok(mirror)
     }
 
     /// Connects with the first call; the current runtime drives the socket.
-    fn lazy(options: &RedisOptions) -> Result<Self, ConnectError> {
+    fn lazy(options: &RedisOptions, callers: Callers) -> Result<Self, ConnectError> {
         Ok(Self {
-            link: Link::new(options)?,
+            link: Link::new(options, callers)?,
             options: options.clone(),
         })
     }
@@ -226,7 +228,7 @@ impl RedisMirror {
 #[async_trait]
 impl RoomMirror for RedisMirror {
     fn beside(&self) -> Option<Arc<dyn RoomMirror>> {
-        match Self::lazy(&self.options) {
+        match Self::lazy(&self.options, Callers::One) {
             Ok(another) => Some(Arc::new(another)),
             Err(error) => {
                 tracing::warn!(%error, "no connection of its own for a thread");
@@ -337,8 +339,8 @@ impl RoomMirror for RedisMirror {
         self.call(query).await
     }
 
-    async fn recorded(&self, room_id: RoomId, session_id: SessionId) -> Result<(), MirrorFault> {
-        self.remove_recorded(room_id, session_id).await
+    async fn recorded(&self, sessions: &[(RoomId, SessionId)]) -> Result<(), MirrorFault> {
+        self.remove_recorded(sessions).await
     }
 }
 

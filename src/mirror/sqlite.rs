@@ -144,8 +144,9 @@ impl RoomMirror for SqliteMirror {
             .await
     }
 
-    async fn recorded(&self, room_id: RoomId, session_id: SessionId) -> Result<(), MirrorFault> {
-        self.run(move |connection| rooms::recorded(connection, room_id, session_id))
+    async fn recorded(&self, sessions: &[(RoomId, SessionId)]) -> Result<(), MirrorFault> {
+        let sessions = sessions.to_vec();
+        self.run(move |connection| rooms::recorded(connection, &sessions))
             .await
     }
 }

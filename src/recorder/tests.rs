@@ -3,15 +3,17 @@ use std::{collections::BTreeMap, future::Future};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::*;
+use super::{sql::Swept, *};
 use crate::{
+    clock::Clock,
     ids::{Epoch, NodeId, Seq, StayId, Version},
-    mirror::{Claim, ClaimOutcome, Commit, CommitOutcome, memory::MemoryMirror},
+    metrics::Metrics,
+    mirror::{Claim, ClaimOutcome, Commit, CommitOutcome, RoomMirror, memory::MemoryMirror},
     room::{
-        record::{Attendance, ChangeSet, Closing, EndReason, LeaveReason, Role},
+        record::{Attendance, ChangeSet, ClosedSession, Closing, EndReason, LeaveReason, Role},
         settings::Settings,
     },
-    store::{Created, DEFAULT_TENANT, Room, RoomStatus, StoreOptions, User},
+    store::{Created, DEFAULT_TENANT, Room, RoomStatus, Store, StoreOptions, User},
 };
 
 /// Longest wait for anything the recorder owes.
@@ -19,6 +21,14 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const HOUR_MS: i64 = 3_600_000;
 /// A year that no database of ours takes: the session can never be recorded.
 const REFUSED_START: Timestamp = Timestamp(400_000_000_000_000);
+
+fn opening(session_id: SessionId, room_id: RoomId, start_time: Timestamp) -> Opening {
+    Opening {
+        session_id,
+        room_id,
+        start_time,
+    }
+}
 
 /// A recorder's surroundings: a room in SQL, and a mirror.
 struct World {
@@ -198,6 +208,21 @@ async fn sessions_that_sql_refuses_for_good_keep_only_themselves_from_being_reco
 }
 
 #[tokio::test]
+async fn opening_that_sql_refuses_holds_up_none_of_those_beside_it() {
+    let world = World::new().await;
+    let recorder = world.recorder();
+    recorder.open_session(world.room_id, session(1), world.clock.now());
+    recorder.open_session(world.room_id, session(2), REFUSED_START);
+    recorder.open_session(world.room_id, session(3), world.clock.now());
+    assert!(recorder.flush(DEADLINE).await);
+    let open = world.store.open_sessions_of(world.room_id).await.unwrap();
+    let mut open: Vec<_> = open.iter().map(|session| session.session_id).collect();
+    open.sort();
+    assert_eq!(open, [session(1), session(3)]);
+    assert_eq!(world.metrics.recorder_retries_total.get(), 0);
+}
+
+#[tokio::test]
 async fn mirror_that_is_away_delays_closings_and_not_openings() {
     let world = World::new().await;
     world.finish(session(1), world.ago(HOUR_MS)).await;
@@ -238,7 +263,7 @@ async fn session_that_a_former_process_left_in_the_outbox_is_recorded_without_be
     let world = World::new().await;
     world
         .store
-        .open_session(session(1), world.room_id, world.ago(HOUR_MS))
+        .record_openings(&[opening(session(1), world.room_id, world.ago(HOUR_MS))])
         .await
         .unwrap();
     world.finish(session(1), world.ago(HOUR_MS)).await;
@@ -259,7 +284,7 @@ async fn only_an_old_session_whose_room_nobody_knows_is_called_lost() {
     for (id, start) in [(old, world.ago(HOUR_MS)), (young, world.ago(1_000))] {
         world
             .store
-            .open_session(id, world.room_id, start)
+            .record_openings(&[opening(id, world.room_id, start)])
             .await
             .unwrap();
     }

@@ -2,6 +2,7 @@
 
 use std::{error::Error, time::Duration};
 
+use deadpool::managed::QueueMode;
 use diesel::{ConnectionError, ConnectionResult};
 use diesel_async::{
     AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
@@ -151,6 +152,8 @@ where
 {
     Pool::builder(manager)
         .max_size(options.pool_size.max(1))
+        // The one used last has its statements prepared, and SQLite its pages read.
+        .queue_mode(QueueMode::Lifo)
         .build()
         .map_err(|error| StoreFault::Broken(error.to_string()))
 }

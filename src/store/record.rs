@@ -31,6 +31,17 @@ pub const RECORD_BATCH: usize = 64;
 /// Most sessions in one `touch` statement.
 const TOUCH_BATCH: usize = 500;
 
+/// A session that began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// Its id.
+    pub session_id: SessionId,
+    /// Its room.
+    pub room_id: RoomId,
+    /// First admitted join.
+    pub start_time: Timestamp,
+}
+
 /// A session that is open in SQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Queryable, Selectable)]
 #[diesel(table_name = sessions)]
@@ -47,24 +58,27 @@ pub struct OpenSession {
 }
 
 impl Store {
-    /// Opens a session, unless it has a row already, and makes its room active, unless the session is closed already. A room
-    /// without a row is skipped.
+    /// Opens sessions, unless they have a row already, and makes their rooms active, unless the session is closed already. Rooms
+    /// without a row are skipped. At most [`RECORD_BATCH`] share a transaction, as with [`Store::record_sessions`].
     ///
     /// # Errors
-    /// When the database does not do its part.
-    pub async fn open_session(
-        &self,
-        session: SessionId,
-        room: RoomId,
-        start: Timestamp,
-    ) -> Result<(), StoreFault> {
-        in_transaction!(self, |conn, _is_repeat| {
-            if conn.lock_room(room).await? {
-                conn.insert_open(session, room, start).await?;
-                conn.write_status(room).await?;
-            }
-            Ok(())
-        })
+    /// When the database does not do its part. The sessions before the failing transaction are open; repeating all is harmless.
+    pub async fn record_openings(&self, openings: &[Opening]) -> Result<(), StoreFault> {
+        let mut ordered: Vec<&Opening> = openings.iter().collect();
+        ordered.sort_by_key(|opening| (opening.room_id, opening.session_id));
+        for batch in ordered.chunks(RECORD_BATCH) {
+            in_transaction!(self, |conn, _is_repeat| {
+                for opening in batch {
+                    let is_repeat =
+                        conn.activate(opening.room_id).await? && !conn.insert_open(opening).await?;
+                    if is_repeat {
+                        conn.write_status(opening.room_id).await?;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     /// Records finished sessions: the whole row whether it was opened or not, the attendances, the bans, the room's status.

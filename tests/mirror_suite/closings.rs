@@ -37,8 +37,14 @@ async fn closing_moves_the_session_to_the_outbox(fixture: Fixture) {
         assert_eq!(entries, std::slice::from_ref(&session));
     }
     assert!(mirror.outbox(0).await.unwrap().is_empty());
-    mirror.recorded(owned.room_id, session_id).await.unwrap();
-    mirror.recorded(owned.room_id, session_id).await.unwrap();
+    mirror
+        .recorded(&[(owned.room_id, session_id)])
+        .await
+        .unwrap();
+    mirror
+        .recorded(&[(owned.room_id, session_id)])
+        .await
+        .unwrap();
     assert!(mirror.outbox(10).await.unwrap().is_empty());
     // The neighbour lives.
     other.write(mirror, empty_changes(1, 2, 5)).await;
@@ -110,6 +116,9 @@ async fn finished_is_what_the_outbox_holds(fixture: Fixture) {
     next.write(mirror, full_changes(&rich(owned.room_id), 0, 1))
         .await;
     assert!(is_finished(owned.room_id, session_id).await);
-    mirror.recorded(owned.room_id, session_id).await.unwrap();
+    mirror
+        .recorded(&[(owned.room_id, session_id)])
+        .await
+        .unwrap();
     assert!(!is_finished(owned.room_id, session_id).await);
 }

@@ -72,6 +72,15 @@ impl Fixture {
         }
     }
 
+    /// As a thread's commits reach it.
+    pub async fn dedicated() -> Self {
+        let shared = Self::redis().await;
+        Self {
+            mirror: shared.mirror.beside().unwrap(),
+            ..shared
+        }
+    }
+
     /// A Redis Cluster of one node that serves every slot.
     pub async fn cluster() -> Self {
         let server = RedisServer::start_with(&["--cluster-enabled", "yes"]);
@@ -147,6 +156,10 @@ macro_rules! on_every_adapter {
         mod cluster {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $behaviour() { super::$behaviour(crate::fixture::Fixture::cluster().await).await })+
+        }
+        mod dedicated {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $behaviour() { super::$behaviour(crate::fixture::Fixture::dedicated().await).await })+
         }
         mod redis {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]

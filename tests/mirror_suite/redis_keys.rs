@@ -171,7 +171,10 @@ async fn live_keys_end_after_a_day_without_commits_and_the_outbox_never() {
     assert_eq!(server.command::<i64>(&["PTTL", "outbox"]), -1);
     let json: String = server.command(&["GET", &entry]);
     assert_eq!(json, serde_json::to_string(&session).unwrap());
-    mirror.recorded(owned.room_id, session_id).await.unwrap();
+    mirror
+        .recorded(&[(owned.room_id, session_id)])
+        .await
+        .unwrap();
     assert_eq!(server.command::<u64>(&["DBSIZE"]), 0);
 }
 

@@ -21,6 +21,13 @@ use crate::{
 /// Bound of every wait here.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A mirror on a connection that many share, and one on a thread's own.
+async fn start_both() -> (RedisServer, [Arc<dyn RoomMirror>; 2]) {
+    let (server, shared) = start().await;
+    let dedicated = shared.beside().unwrap();
+    (server, [shared, dedicated])
+}
+
 async fn start() -> (RedisServer, Arc<RedisMirror>) {
     let server = RedisServer::start();
     let mirror = RedisMirror::connect(&RedisOptions::new(server.url())).await;
@@ -29,22 +36,24 @@ async fn start() -> (RedisServer, Arc<RedisMirror>) {
 
 #[tokio::test]
 async fn call_works_soon_after_the_server_is_back() {
-    let (mut server, mirror) = start().await;
-    let (owned, snapshot) = Owned::rich(&*mirror).await;
-    server.save();
-    server.kill();
-    for _ in 0..3 {
-        assert!(mirror.ownership(owned.room_id).await.is_err());
+    let (mut server, mirrors) = start_both().await;
+    for mirror in mirrors {
+        let (owned, snapshot) = Owned::rich(&*mirror).await;
+        server.save();
+        server.kill();
+        for _ in 0..3 {
+            assert!(mirror.ownership(owned.room_id).await.is_err());
+        }
+        server.start_again(Data::Saved);
+        let back = Instant::now();
+        while mirror.ownership(owned.room_id).await.is_err() {
+            assert!(back.elapsed() < Duration::from_millis(500), "no call works");
+        }
+        // The new server was told the scripts.
+        let (_, _, room) =
+            Owned::claim(&*mirror, owned.room_id, Some(owned.ownership()), node_id()).await;
+        assert_eq!(room, Some(Box::new(snapshot)));
     }
-    server.start_again(Data::Saved);
-    let back = Instant::now();
-    while mirror.ownership(owned.room_id).await.is_err() {
-        assert!(back.elapsed() < Duration::from_millis(500), "no call works");
-    }
-    // The new server was told the scripts.
-    let (_, _, room) =
-        Owned::claim(&*mirror, owned.room_id, Some(owned.ownership()), node_id()).await;
-    assert_eq!(room, Some(Box::new(snapshot)));
 }
 
 #[tokio::test]
@@ -97,25 +106,32 @@ async fn server_that_lost_the_last_commits_makes_them_behind() {
 
 #[tokio::test]
 async fn forgotten_scripts_are_loaded_again() {
-    let (server, mirror) = start().await;
-    let (owned, _) = Owned::rich(&*mirror).await;
-    let _: String = server.command(&["SCRIPT", "FLUSH"]);
-    owned.write(&*mirror, empty_changes(1, 2, 5)).await;
-    let _: String = server.command(&["SCRIPT", "FLUSH"]);
-    Owned::claim(&*mirror, owned.room_id, Some(owned.ownership()), node_id()).await;
+    let (server, mirrors) = start_both().await;
+    for mirror in mirrors {
+        let (owned, _) = Owned::rich(&*mirror).await;
+        let _: String = server.command(&["SCRIPT", "FLUSH"]);
+        owned.write(&*mirror, empty_changes(1, 2, 5)).await;
+        let _: String = server.command(&["SCRIPT", "FLUSH"]);
+        Owned::claim(&*mirror, owned.room_id, Some(owned.ownership()), node_id()).await;
+    }
 }
 
 #[tokio::test]
 async fn error_of_one_room_is_not_that_of_its_neighbours() {
-    let (server, mirror) = start().await;
-    let (first, _) = Owned::rich(&*mirror).await;
-    let (second, _) = Owned::rich(&*mirror).await;
-    let _: u64 = server.command(&["DEL", &format!("room:{{{}}}", first.room_id)]);
-    let _: String = server.command(&["SET", &format!("room:{{{}}}", first.room_id), "a string"]);
-    let commits = [first, second].map(|owned| owned.commit(empty_changes(1, 2, 5)));
-    let results = mirror.commit(&commits).await;
-    assert!(results[0].is_err());
-    assert_eq!(*results[1].as_ref().unwrap(), CommitOutcome::Ok);
+    let (server, mirrors) = start_both().await;
+    for mirror in mirrors {
+        let (first, _) = Owned::rich(&*mirror).await;
+        let (second, _) = Owned::rich(&*mirror).await;
+        let (third, _) = Owned::rich(&*mirror).await;
+        let key = format!("room:{{{}}}", second.room_id);
+        let _: u64 = server.command(&["DEL", &key]);
+        let _: String = server.command(&["SET", &key, "a string"]);
+        let commits = [first, second, third].map(|owned| owned.commit(empty_changes(1, 2, 5)));
+        let results = mirror.commit(&commits).await;
+        assert_eq!(*results[0].as_ref().unwrap(), CommitOutcome::Ok);
+        assert!(results[1].is_err());
+        assert_eq!(*results[2].as_ref().unwrap(), CommitOutcome::Ok);
+    }
 }
 
 #[tokio::test]
@@ -123,17 +139,44 @@ async fn frozen_server_ends_a_call_in_time() {
     let server = RedisServer::start();
     let mut options = RedisOptions::new(server.url());
     options.timeout = Duration::from_millis(200);
-    let mirror = RedisMirror::connect(&options).await.unwrap();
-    let (owned, _) = Owned::rich(&mirror).await;
-    server.freeze();
-    let began = Instant::now();
-    let fault = mirror.ownership(owned.room_id).await.unwrap_err();
-    assert!(fault.to_string().contains("200 ms"), "{fault}");
-    assert!(began.elapsed() < Duration::from_secs(2));
-    server.thaw();
-    let back = Instant::now();
-    while mirror.ownership(owned.room_id).await.is_err() {
-        assert!(back.elapsed() < PATIENCE);
+    let shared = Arc::new(RedisMirror::connect(&options).await.unwrap());
+    let dedicated = shared.beside().unwrap();
+    let mirrors: [Arc<dyn RoomMirror>; 2] = [shared, dedicated];
+    for mirror in mirrors {
+        let (owned, _) = Owned::rich(&*mirror).await;
+        server.freeze();
+        let began = Instant::now();
+        let fault = mirror.ownership(owned.room_id).await.unwrap_err();
+        assert!(fault.to_string().contains("200 ms"), "{fault}");
+        assert!(began.elapsed() < Duration::from_secs(2));
+        server.thaw();
+        let back = Instant::now();
+        while mirror.ownership(owned.room_id).await.is_err() {
+            assert!(back.elapsed() < PATIENCE);
+        }
+    }
+}
+
+/// A call that nobody waits for any more must not leave its answer to the next one.
+#[tokio::test]
+async fn dropped_call_gives_its_answer_to_nobody() {
+    let (server, mirrors) = start_both().await;
+    for mirror in mirrors {
+        let (owned, _) = Owned::rich(&*mirror).await;
+        let other = Owned::new(&*mirror).await;
+        server.freeze();
+        let call = mirror.ownership(other.room_id);
+        let is_late = tokio::time::timeout(Duration::from_millis(50), call).await;
+        assert!(is_late.is_err());
+        server.thaw();
+        let back = Instant::now();
+        let stored = loop {
+            match mirror.ownership(owned.room_id).await {
+                Ok(stored) => break stored,
+                Err(_) => assert!(back.elapsed() < PATIENCE),
+            }
+        };
+        assert_eq!(stored, Some(owned.ownership()));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use callboard::mirror::{
-    RoomMirror,
+    CommitOutcome, RoomMirror,
     redis::{ConnectError, RedisMirror, RedisOptions},
 };
 
@@ -38,11 +38,15 @@ async fn password_of_the_url_is_used() {
         "&*",
         "+@all",
     ]);
-    let url = |credentials: &str| format!("redis://{credentials}@127.0.0.1:{}", server.port());
+    let url = |credentials: &str| format!("redis://{credentials}@127.0.0.1:{}/3", server.port());
     let mirror = RedisMirror::connect(&RedisOptions::new(url("board:p%40ss%2Fword")))
         .await
         .unwrap();
-    Owned::rich(&mirror).await;
+    let (owned, _) = Owned::rich(&mirror).await;
+    // So does a thread's own connection, in the same database.
+    let beside = mirror.beside().unwrap();
+    let outcome = owned.try_write(&*beside, empty_changes(1, 2, 5)).await;
+    assert_eq!(outcome, CommitOutcome::Ok);
     let refused = RedisMirror::connect(&RedisOptions::new(url("board:hunter2"))).await;
     let error = refused.err().unwrap();
     assert!(matches!(error, ConnectError::Fault(_)) && !error.to_string().contains("hunter2"));
@@ -55,10 +59,13 @@ async fn commit_counts_only_when_enough_replicas_have_it() {
     options.wait_replicas = 1;
     options.wait_replicas_timeout = Duration::from_millis(100);
     let mirror = RedisMirror::connect(&options).await.unwrap();
+    let beside = mirror.beside().unwrap();
     let owned = Owned::new(&mirror).await;
     let commit = owned.commit(full_changes(&rich(owned.room_id), 0, 1));
-    let result = mirror.commit(std::slice::from_ref(&commit)).await.remove(0);
-    assert!(result.unwrap_err().to_string().contains("0 of 1 replicas"));
+    for mirror in [&mirror as &dyn RoomMirror, &*beside] {
+        let result = mirror.commit(std::slice::from_ref(&commit)).await.remove(0);
+        assert!(result.unwrap_err().to_string().contains("0 of 1 replicas"));
+    }
 
     let replica = RedisServer::start_with(&[
         "--replicaof",
@@ -82,6 +89,9 @@ async fn commit_counts_only_when_enough_replicas_have_it() {
     }
     let key = format!("room:{{{}}}", owned.room_id);
     assert_eq!(replica.command::<String>(&["HGET", &key, "version"]), "1");
+    let commit = owned.commit(empty_changes(1, 2, 5));
+    let result = beside.commit(std::slice::from_ref(&commit)).await.remove(0);
+    assert_eq!(result.unwrap(), CommitOutcome::Ok);
 }
 
 #[tokio::test]
@@ -105,6 +115,66 @@ async fn sentinel_names_the_primary() {
     let url = format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port());
     let mirror = RedisMirror::connect(&RedisOptions::new(url)).await.unwrap();
     let (owned, _) = Owned::rich(&mirror).await;
+    let beside = mirror.beside().unwrap();
+    owned.write(&*beside, empty_changes(1, 2, 5)).await;
     let key = format!("room:{{{}}}", owned.room_id);
-    assert_eq!(primary.command::<String>(&["HGET", &key, "version"]), "1");
+    assert_eq!(primary.command::<String>(&["HGET", &key, "version"]), "2");
+}
+
+/// Two servers, each with half of the slots of a cluster.
+async fn cluster_of_two() -> [RedisServer; 2] {
+    let options = [
+        "--cluster-enabled",
+        "yes",
+        "--cluster-node-timeout",
+        "60000",
+    ];
+    let servers = [(); 2].map(|()| RedisServer::start_with(&options));
+    for (server, slots) in servers.iter().zip([["0", "8191"], ["8192", "16383"]]) {
+        let _: String = server.command(&["CLUSTER", "ADDSLOTSRANGE", slots[0], slots[1]]);
+    }
+    let port = servers[1].port().to_string();
+    let _: String = servers[0].command(&["CLUSTER", "MEET", "127.0.0.1", &port]);
+    for server in &servers {
+        let is_complete = || {
+            let info: String = server.command(&["CLUSTER", "INFO"]);
+            info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:2")
+        };
+        while !is_complete() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    servers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frozen_shard_delays_the_rooms_of_the_others_for_half_a_second() {
+    let servers = cluster_of_two().await;
+    let url = format!("redis+cluster://127.0.0.1:{}", servers[0].port());
+    let mirror = RedisMirror::connect(&RedisOptions::new(url)).await.unwrap();
+    let mut rooms = Vec::new();
+    for _ in 0..16 {
+        rooms.push(Owned::rich(&mirror).await.0);
+    }
+    servers[1].freeze();
+    let commits: Vec<_> = rooms
+        .iter()
+        .map(|owned| owned.commit(empty_changes(1, 2, 5)))
+        .collect();
+    let began = std::time::Instant::now();
+    let results = mirror.commit(&commits).await;
+    let took = began.elapsed();
+    servers[1].thaw();
+    assert!(took < Duration::from_millis(1_500), "{took:?}");
+    let (done, late): (Vec<_>, Vec<_>) = results.iter().partition(|result| result.is_ok());
+    assert!(!done.is_empty() && !late.is_empty(), "{results:?}");
+    for (owned, result) in rooms.iter().zip(&results) {
+        let slot = servers[0].command::<u32>(&[
+            "CLUSTER",
+            "KEYSLOT",
+            &format!("{{{}}}", owned.room_id),
+        ]);
+        let is_frozen = slot > 8_191;
+        assert_eq!(result.is_err(), is_frozen, "{result:?}");
+    }
 }

@@ -388,9 +388,10 @@ impl RoomMirror for SimMirror {
         .await?
     }
 
-    async fn recorded(&self, room_id: RoomId, session_id: SessionId) -> Result<(), MirrorFault> {
+    async fn recorded(&self, sessions: &[(RoomId, SessionId)]) -> Result<(), MirrorFault> {
+        let sessions = sessions.to_vec();
         self.call("recorded", move |world| {
-            Box::pin(async move { world.memory.recorded(room_id, session_id).await })
+            Box::pin(async move { world.memory.recorded(&sessions).await })
         })
         .await?
     }

@@ -130,7 +130,7 @@ async fn record(world: &World, mirror: &dyn RoomMirror) {
             session.session_id, session.end_reason
         ));
         if mirror
-            .recorded(session.room_id, session.session_id)
+            .recorded(&[(session.room_id, session.session_id)])
             .await
             .is_err()
         {

@@ -7,7 +7,7 @@ use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
 use futures_util::{FutureExt, future::join_all};
 use tempfile::TempDir;
 
-use crate::{World, at, closed, on_both, postgres::Postgres, server, session_id};
+use crate::{World, at, closed, on_both, opening, postgres::Postgres, server, session_id};
 
 on_both!(
     dropped_calls_leave_no_lock_behind,
@@ -34,19 +34,20 @@ async fn warm(store: &Store) {
 async fn dropped_calls_leave_no_lock_behind(world: World) {
     let room = world.room().await.id;
     for polls in 1..12 {
-        let mut opening = Box::pin(world.store.open_session(session_id(), room, at(1)));
+        let openings = [opening(session_id(), room, at(1))];
+        let mut call = Box::pin(world.store.record_openings(&openings));
         // Somewhere in the middle of the transaction the caller loses interest.
         for _ in 0..polls {
-            if (&mut opening).now_or_never().is_some() {
+            if (&mut call).now_or_never().is_some() {
                 break;
             }
             tokio::task::yield_now().await;
             world.store.ping().await.unwrap();
         }
-        drop(opening);
+        drop(call);
         world
             .store
-            .open_session(session_id(), room, at(2))
+            .record_openings(&[opening(session_id(), room, at(2))])
             .await
             .unwrap();
     }
@@ -196,7 +197,7 @@ async fn locked_sqlite_file_is_unavailable_in_time() {
     let start = Instant::now();
     let room = callboard::ids::RoomId(uuid::Uuid::new_v4());
     let fault = store
-        .open_session(session_id(), room, at(1))
+        .record_openings(&[opening(session_id(), room, at(1))])
         .await
         .unwrap_err();
     assert!(fault.is_unavailable(), "{fault}");
@@ -207,7 +208,10 @@ async fn locked_sqlite_file_is_unavailable_in_time() {
         "reading goes on"
     );
     other.batch_execute("COMMIT").unwrap();
-    store.open_session(session_id(), room, at(1)).await.unwrap();
+    store
+        .record_openings(&[opening(session_id(), room, at(1))])
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use callboard::store::{DEFAULT_TENANT, Page, Session, Update};
 
-use crate::{World, at, closed, on_both, session_id};
+use crate::{World, at, closed, on_both, opening, session_id};
 
 on_both!(
     sessions_of_a_deleted_room_stay_readable,
@@ -15,7 +15,7 @@ async fn sessions_of_a_deleted_room_stay_readable(world: World) {
     let session = closed(room, session_id());
     let store = &world.store;
     store
-        .open_session(session.session_id, room, session.start_time)
+        .record_openings(&[opening(session.session_id, room, session.start_time)])
         .await
         .unwrap();
     assert!(
@@ -85,7 +85,7 @@ async fn recording_url_is_set_from_what_was_expected(world: World) {
     let session = closed(room, session_id());
     let store = &world.store;
     store
-        .open_session(session.session_id, room, session.start_time)
+        .record_openings(&[opening(session.session_id, room, session.start_time)])
         .await
         .unwrap();
     let open = world.session(session.session_id).await;

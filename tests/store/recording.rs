@@ -7,10 +7,11 @@ use callboard::{
 };
 use uuid::Uuid;
 
-use crate::{World, at, attendance, closed, on_both, session_id};
+use crate::{World, at, attendance, closed, on_both, opening, session_id};
 
 on_both!(
     session_that_was_never_opened_is_recorded_whole,
+    openings_of_many_rooms_share_transactions,
     opened_session_is_closed_with_its_attendances,
     session_recorded_twice_changes_nothing,
     ban_lifted_after_the_first_recording_stays_lifted,
@@ -53,13 +54,29 @@ async fn session_that_was_never_opened_is_recorded_whole(world: World) {
     assert!(store.open_sessions_of(room).await.unwrap().is_empty());
 }
 
+async fn openings_of_many_rooms_share_transactions(world: World) {
+    let mut openings = Vec::new();
+    for _ in 0..=RECORD_BATCH {
+        let room = world.room().await.id;
+        openings.push(opening(session_id(), room, at(1)));
+    }
+    // Of a room that is gone.
+    openings.insert(1, opening(session_id(), RoomId(Uuid::new_v4()), at(1)));
+    world.store.record_openings(&openings).await.unwrap();
+    openings.remove(1);
+    for opening in openings {
+        assert_eq!(world.status(opening.room_id).await, RoomStatus::Active);
+        assert_eq!(world.session(opening.session_id).await.end_time, None);
+    }
+}
+
 async fn opened_session_is_closed_with_its_attendances(world: World) {
     let room = world.room().await.id;
     let session = closed(room, session_id());
     let store = &world.store;
     for _ in 0..2 {
         store
-            .open_session(session.session_id, room, session.start_time)
+            .record_openings(&[opening(session.session_id, room, session.start_time)])
             .await
             .unwrap();
         assert_eq!(world.status(room).await, RoomStatus::Active);
@@ -127,10 +144,13 @@ async fn room_stays_active_while_a_newer_session_is_open(world: World) {
     let new = session_id();
     let store = &world.store;
     store
-        .open_session(old.session_id, room, old.start_time)
+        .record_openings(&[opening(old.session_id, room, old.start_time)])
         .await
         .unwrap();
-    store.open_session(new, room, at(130_000)).await.unwrap();
+    store
+        .record_openings(&[opening(new, room, at(130_000))])
+        .await
+        .unwrap();
     store.record_sessions(&[old]).await.unwrap();
     assert_eq!(world.status(room).await, RoomStatus::Active);
     assert!(!store.open_sessions_of(room).await.unwrap().is_empty());
@@ -150,7 +170,7 @@ async fn late_opening_of_a_closed_session_does_not_revive_the_room(world: World)
         .await
         .unwrap();
     store
-        .open_session(session.session_id, room, session.start_time)
+        .record_openings(&[opening(session.session_id, room, session.start_time)])
         .await
         .unwrap();
     assert_eq!(world.status(room).await, RoomStatus::Completed);
@@ -161,21 +181,19 @@ async fn opening_and_recording_at_once_leave_the_right_status(world: World) {
     let room = world.room().await.id;
     for _ in 0..20 {
         let old = closed(room, session_id());
-        let new = session_id();
+        let new = [opening(session_id(), room, at(130_000))];
         let store = &world.store;
         store
-            .open_session(old.session_id, room, old.start_time)
+            .record_openings(&[opening(old.session_id, room, old.start_time)])
             .await
             .unwrap();
         let old = [old];
-        let (recorded, opened) = tokio::join!(
-            store.record_sessions(&old),
-            store.open_session(new, room, at(130_000))
-        );
+        let (recorded, opened) =
+            tokio::join!(store.record_sessions(&old), store.record_openings(&new));
         recorded.unwrap();
         opened.unwrap();
         assert_eq!(world.status(room).await, RoomStatus::Active);
-        assert!(store.close_lost(new).await.unwrap());
+        assert!(store.close_lost(new[0].session_id).await.unwrap());
         assert_eq!(world.status(room).await, RoomStatus::Completed);
     }
 }
@@ -185,7 +203,7 @@ async fn session_of_an_unknown_room_is_skipped(world: World) {
     let unknown = closed(RoomId(Uuid::new_v4()), session_id());
     let store = &world.store;
     store
-        .open_session(unknown.session_id, unknown.room_id, at(1))
+        .record_openings(&[opening(unknown.session_id, unknown.room_id, at(1))])
         .await
         .unwrap();
     store
@@ -200,8 +218,14 @@ async fn lost_session_ends_when_it_was_last_seen(world: World) {
     let room = world.room().await.id;
     let (seen, unseen) = (session_id(), session_id());
     let store = &world.store;
-    store.open_session(seen, room, at(10)).await.unwrap();
-    store.open_session(unseen, room, at(20)).await.unwrap();
+    store
+        .record_openings(&[opening(seen, room, at(10))])
+        .await
+        .unwrap();
+    store
+        .record_openings(&[opening(unseen, room, at(20))])
+        .await
+        .unwrap();
     store
         .touch_sessions(&[seen, session_id()], at(70_000))
         .await
@@ -241,7 +265,7 @@ async fn truth_replaces_lost_and_not_the_other_way_round(world: World) {
     let session = closed(room, session_id());
     let store = &world.store;
     store
-        .open_session(session.session_id, room, session.start_time)
+        .record_openings(&[opening(session.session_id, room, session.start_time)])
         .await
         .unwrap();
     assert!(store.close_lost(session.session_id).await.unwrap());

@@ -7,7 +7,7 @@ use callboard::{
 };
 use uuid::Uuid;
 
-use crate::{World, at, on_both, room, session_id};
+use crate::{World, at, on_both, opening, room, session_id};
 
 on_both!(
     room_is_created_once_for_a_host_of_its_tenant,
@@ -114,7 +114,7 @@ async fn rooms_are_listed_by_status_and_not_after_their_deletion(world: World) {
     let (one, two, three) = (world.room().await, world.room().await, world.room().await);
     let store = &world.store;
     store
-        .open_session(session_id(), two.id, at(1))
+        .record_openings(&[opening(session_id(), two.id, at(1))])
         .await
         .unwrap();
     assert!(

@@ -149,8 +149,10 @@ impl Rooms {
         self.outbox.contains_key(&(room_id, session_id))
     }
 
-    pub(super) fn recorded(&mut self, room_id: RoomId, session_id: SessionId) {
-        self.outbox.remove(&(room_id, session_id));
+    pub(super) fn recorded(&mut self, sessions: &[(RoomId, SessionId)]) {
+        for session in sessions {
+            self.outbox.remove(session);
+        }
     }
 
     pub(super) fn lose(&mut self, room_id: RoomId) {

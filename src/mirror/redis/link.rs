@@ -8,45 +8,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::join_all;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisResult, ServerErrorKind, Value,
-    aio::{ConnectionLike, MultiplexedConnection},
-    cluster_async::ClusterConnection,
-    cmd,
-};
+use redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, Value, cmd};
 use tokio::{runtime::Handle, sync::Mutex, time::timeout};
 
-use super::{ConnectError, RedisOptions, address::Deployment, fault, scripts};
+use super::{
+    ConnectError, RedisOptions,
+    address::Deployment,
+    connection::{Answer, Callers, Connection, connect, pipeline_of},
+    fault, scripts,
+};
 use crate::mirror::MirrorFault;
 
 /// After a failed attempt to connect, calls fail at once for this long instead of trying again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A connection of either kind; clones share the socket.
-#[derive(Clone)]
-enum Connection {
-    One(MultiplexedConnection),
-    Cluster(ClusterConnection),
-}
-
-/// What became of one command.
-pub(super) struct Answer {
-    /// Its answer.
-    pub(super) value: RedisResult<Value>,
-    /// How many replicas have what was written, if that was asked.
-    pub(super) copies: usize,
-}
-
-impl Answer {
-    fn without_copies(value: RedisResult<Value>) -> Self {
-        Self { value, copies: 0 }
-    }
-}
-
 /// What stands between a call and the server.
 struct State {
     deployment: Deployment,
+    callers: Callers,
     connection: Option<Connection>,
     /// Grows with each connection, so that only the broken one is dropped.
     generation: Arc<AtomicU64>,
@@ -69,12 +48,13 @@ pub(super) struct Link {
 
 impl Link {
     /// Reads the URL; connects with the first call. Must be called on the runtime that drives the sockets.
-    pub(super) fn new(options: &RedisOptions) -> Result<Self, ConnectError> {
+    pub(super) fn new(options: &RedisOptions, callers: Callers) -> Result<Self, ConnectError> {
         let deployment = Deployment::parse(options)?;
         let is_cluster = matches!(deployment, Deployment::Cluster(_));
         let connections = Arc::new(AtomicU64::new(0));
         let state = State {
             deployment,
+            callers,
             connection: None,
             generation: Arc::clone(&connections),
             failure: None,
@@ -172,7 +152,9 @@ impl Link {
                 Ok(answers)
             }
             Ok(Err(error)) => {
-                if error.is_unrecoverable_error() {
+                // A dedicated one is closed by whatever went wrong.
+                let is_dedicated = matches!(connection, Connection::Dedicated(_));
+                if is_dedicated || error.is_unrecoverable_error() {
                     self.give_up(generation).await;
                 }
                 Err(fault(error))
@@ -207,7 +189,9 @@ impl Link {
         let patience = self.connect_timeout;
         // A task of its own: the socket's driver must live on this runtime, and the attempt must outlive its caller.
         let attempt = self.runtime.spawn(async move {
-            let connected = timeout(patience, connect(&mut state.deployment, patience)).await;
+            let callers = state.callers;
+            let connecting = connect(&mut state.deployment, callers, patience);
+            let connected = timeout(patience, connecting).await;
             let result = match connected {
                 Ok(result) => result.map_err(|error| error.to_string()),
                 Err(_) => Err(format!("no connection within {} ms", patience.as_millis())),
@@ -238,95 +222,6 @@ impl Link {
     }
 }
 
-impl Connection {
-    /// All commands in one write, or at once to the servers of a cluster; one answer each. `wait` goes behind what is
-    /// sent to a server: it belongs to the connection that wrote.
-    async fn send(&mut self, calls: &Pipeline, wait: Option<&Cmd>) -> RedisResult<Vec<Answer>> {
-        match self {
-            Self::One(connection) => send_pipeline(connection, calls, wait).await,
-            Self::Cluster(connection) => {
-                let sends = calls.cmd_iter().map(|call| {
-                    let mut connection = connection.clone();
-                    async move {
-                        // A pipeline goes to the server of its one slot.
-                        let alone = pipeline_of([call.clone()]);
-                        match send_pipeline(&mut connection, &alone, wait).await {
-                            Ok(mut answers) => answers.pop().expect("one answer for one command"),
-                            Err(error) => Answer::without_copies(Err(error)),
-                        }
-                    }
-                });
-                Ok(join_all(sends).await)
-            }
-        }
-    }
-
-    /// Makes the scripts known to the server, or to all servers of a cluster.
-    async fn load_scripts(&mut self) -> RedisResult<()> {
-        for text in scripts::ALL {
-            let mut load = cmd("SCRIPT");
-            load.arg("LOAD").arg(text);
-            match self {
-                Self::One(connection) => load.exec_async(connection).await?,
-                Self::Cluster(connection) => load.exec_async(connection).await?,
-            }
-        }
-        Ok(())
-    }
-}
-
-async fn connect(deployment: &mut Deployment, patience: Duration) -> RedisResult<Connection> {
-    let mut connection = match deployment {
-        Deployment::Single(client) => Connection::One(open(client, patience).await?),
-        Deployment::Sentinel(sentinel) => {
-            let client = sentinel.async_get_client().await?;
-            Connection::One(open(&client, patience).await?)
-        }
-        Deployment::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
-    };
-    connection.load_scripts().await?;
-    Ok(connection)
-}
-
-async fn open(client: &Client, patience: Duration) -> RedisResult<MultiplexedConnection> {
-    // Every call bounds its own wait as a whole, so the connection sets no limit of its own on answers.
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(patience))
-        .set_response_timeout(None);
-    client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await
-}
-
-/// Commands that get an answer each, be it an error.
-fn pipeline_of(calls: impl IntoIterator<Item = Cmd>) -> Pipeline {
-    let mut pipeline = Pipeline::new();
-    for call in calls {
-        pipeline.add_command(call);
-    }
-    pipeline.ignore_errors();
-    pipeline
-}
-
-async fn send_pipeline(
-    connection: &mut impl ConnectionLike,
-    calls: &Pipeline,
-    wait: Option<&Cmd>,
-) -> RedisResult<Vec<Answer>> {
-    let Some(wait) = wait else {
-        let values: Vec<RedisResult<Value>> = calls.query_async(connection).await?;
-        return Ok(values.into_iter().map(Answer::without_copies).collect());
-    };
-    let mut calls = calls.clone();
-    calls.add_command(wait.clone());
-    let mut values: Vec<RedisResult<Value>> = calls.query_async(connection).await?;
-    let copies = values.pop().as_ref().map_or(0, copies_of);
-    Ok(values
-        .into_iter()
-        .map(|value| Answer { value, copies })
-        .collect())
-}
-
 fn is_unknown_script(answer: &Answer) -> bool {
     answer
         .value
@@ -342,12 +237,4 @@ fn is_demoted(answers: &[Answer]) -> bool {
             .as_ref()
             .is_err_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly))
     })
-}
-
-/// An answer of `WAIT`; none counts as no replica.
-fn copies_of(answer: &RedisResult<Value>) -> usize {
-    match answer {
-        Ok(Value::Int(copies)) => usize::try_from(*copies).unwrap_or(0),
-        Ok(_) | Err(_) => 0,
-    }
 }

@@ -79,17 +79,24 @@ impl RedisMirror {
         Ok(sessions)
     }
 
-    /// The entry first: a hint without entry is harmless, an entry without hint is lost.
+    /// The entries first: a hint without entry is harmless, an entry without hint is lost.
     pub(super) async fn remove_recorded(
         &self,
-        room_id: RoomId,
-        session_id: SessionId,
+        sessions: &[(RoomId, SessionId)],
     ) -> Result<(), MirrorFault> {
-        let mut delete = cmd("DEL");
-        delete.arg(keys::closed(room_id, session_id));
-        self.call::<u64>(delete).await?;
-        self.drop_hints(&[keys::outbox_member(room_id, session_id)])
-            .await
+        let deletes = sessions.iter().map(|(room_id, session_id)| {
+            let mut delete = cmd("DEL");
+            delete.arg(keys::closed(*room_id, *session_id));
+            delete
+        });
+        for answer in self.link.run(deletes.collect()).await? {
+            answer.map_err(fault)?;
+        }
+        let hints: Vec<String> = sessions
+            .iter()
+            .map(|(room_id, session_id)| keys::outbox_member(*room_id, *session_id))
+            .collect();
+        self.drop_hints(&hints).await
     }
 
     async fn drop_hints(&self, members: &[String]) -> Result<(), MirrorFault> {

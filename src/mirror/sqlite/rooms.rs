@@ -194,12 +194,15 @@ pub(super) fn is_finished(
 
 pub(super) fn recorded(
     connection: &mut SqliteConnection,
-    room_id: RoomId,
-    session_id: SessionId,
+    sessions: &[(RoomId, SessionId)],
 ) -> Result<(), MirrorFault> {
-    diesel::delete(outbox_table::table.find((room_id.to_string(), session_id.to_string())))
-        .execute(connection)?;
-    Ok(())
+    connection.transaction(|connection| {
+        for (room_id, session_id) in sessions {
+            let entry = outbox_table::table.find((room_id.to_string(), session_id.to_string()));
+            diesel::delete(entry).execute(connection)?;
+        }
+        Ok(())
+    })
 }
 
 fn read_row(

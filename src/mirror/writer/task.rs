@@ -1,7 +1,7 @@
 //! The writer's task: what is ready goes out in batches, what met a fault waits and becomes ready again.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -133,9 +133,8 @@ impl Task {
 
     /// The next batch: the first ready ones, of different rooms, without the cancelled.
     fn gather(&mut self) -> (Vec<Commit>, Vec<Waiter>) {
-        let mut commits = Vec::new();
+        let mut commits: Vec<Commit> = Vec::new();
         let mut waiters = Vec::new();
-        let mut rooms = HashSet::new();
         let mut held_back = VecDeque::new();
         while commits.len() < self.limits.batch_max.max(1) {
             let Some(entry) = self.ready.pop_front() else {
@@ -146,7 +145,8 @@ impl Task {
                 continue;
             }
             // Only beside a cancelled one, as when a room that died goes on under a new epoch: it waits its turn.
-            if !rooms.insert(entry.commit.room_id) {
+            let room_id = entry.commit.room_id;
+            if commits.iter().any(|commit| commit.room_id == room_id) {
                 held_back.push_back(entry);
                 continue;
             }

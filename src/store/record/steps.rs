@@ -10,7 +10,7 @@ use crate::{
     ids::{RoomId, SessionId, StayId, Timestamp, UserId},
     room::record::{Attendance, ClosedSession, EndReason, LeaveReason, Role},
     store::{
-        RoomStatus,
+        Opening, RoomStatus,
         schema::{attendances, bans, rooms, sessions},
         sqlite::SqliteConn,
     },
@@ -55,13 +55,11 @@ pub(super) trait Recording {
     /// Takes the room's row for this transaction; false: there is none.
     fn lock_room(&mut self, room: RoomId) -> impl Future<Output = QueryResult<bool>> + Send;
 
-    /// A row without an end, if the session has none at all.
-    fn insert_open(
-        &mut self,
-        session: SessionId,
-        room: RoomId,
-        start: Timestamp,
-    ) -> impl Future<Output = QueryResult<usize>> + Send;
+    /// Takes the room's row and says `ACTIVE` there; false: there is none.
+    fn activate(&mut self, room: RoomId) -> impl Future<Output = QueryResult<bool>> + Send;
+
+    /// A row without an end, if the session has none at all; false: it has.
+    fn insert_open(&mut self, opening: &Opening) -> impl Future<Output = QueryResult<bool>> + Send;
 
     /// The whole row with its end; false: it was there already.
     fn close(&mut self, session: &ClosedSession) -> impl Future<Output = QueryResult<bool>> + Send;
@@ -94,22 +92,26 @@ macro_rules! recording {
                     .map(|rows| rows == 1)
             }
 
-            async fn insert_open(
-                &mut self,
-                session: SessionId,
-                room: RoomId,
-                start: Timestamp,
-            ) -> QueryResult<usize> {
+            async fn activate(&mut self, room: RoomId) -> QueryResult<bool> {
+                diesel::update(rooms::table.find(room))
+                    .set(rooms::status.eq(RoomStatus::Active))
+                    .execute(self)
+                    .await
+                    .map(|rows| rows == 1)
+            }
+
+            async fn insert_open(&mut self, opening: &Opening) -> QueryResult<bool> {
                 diesel::insert_into(sessions::table)
                     .values((
-                        sessions::id.eq(session),
-                        sessions::room_id.eq(room),
-                        sessions::start_time.eq(start),
-                        sessions::last_seen_at.eq(start),
+                        sessions::id.eq(opening.session_id),
+                        sessions::room_id.eq(opening.room_id),
+                        sessions::start_time.eq(opening.start_time),
+                        sessions::last_seen_at.eq(opening.start_time),
                     ))
                     .on_conflict_do_nothing()
                     .execute(self)
                     .await
+                    .map(|rows| rows == 1)
             }
 
             async fn close(&mut self, session: &ClosedSession) -> QueryResult<bool> {
