@@ -6,10 +6,11 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
+    thread::{self, ThreadId},
     time::Duration,
 };
 
-use actix::Addr;
+use actix::{Addr, Arbiter, ArbiterHandle};
 use tokio::sync::watch;
 
 use super::room::{RoomActor, Tick};
@@ -30,8 +31,12 @@ const NEVER: i64 = i64::MAX;
 pub struct Entry {
     /// The actor.
     pub address: Addr<RoomActor>,
+    /// Where it lives.
+    thread: (ThreadId, ArbiterHandle),
     /// When it wants a tick, in milliseconds since 1970.
     wake_at: AtomicI64,
+    /// The directory's.
+    alarm: Arc<Alarm>,
     /// Seats taken.
     participants: AtomicUsize,
     /// The mirror does not take its changes.
@@ -43,14 +48,15 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// A room that just started.
-    #[must_use]
-    pub fn new(address: Addr<RoomActor>, metrics: Metrics) -> Self {
+    /// A room that just started, on the current arbiter.
+    fn new(address: Addr<RoomActor>, metrics: Metrics, alarm: Arc<Alarm>) -> Self {
         metrics.rooms.inc();
         Self {
             metrics,
             address,
+            thread: (thread::current().id(), Arbiter::current()),
             wake_at: AtomicI64::new(NEVER),
+            alarm,
             participants: AtomicUsize::new(0),
             is_degraded: AtomicBool::new(false),
             session: RwLock::new(None),
@@ -60,7 +66,21 @@ impl Entry {
     /// Asks for a tick at `at`. The earliest wish counts until it is granted: a busy room that wishes anew with every message
     /// must not put its tick off for ever.
     pub fn wake_at(&self, at: Timestamp) {
-        self.wake_at.fetch_min(at.0, Ordering::Relaxed);
+        self.wake_at.fetch_min(at.0, Ordering::SeqCst);
+        self.alarm.set(at.0);
+    }
+
+    /// Takes the wish if it is due, else puts the alarm on it.
+    fn is_granted(&self, now: i64) -> bool {
+        let wanted = self.wake_at.load(Ordering::SeqCst);
+        if wanted > now {
+            self.alarm.set(wanted);
+            return false;
+        }
+        // Else the room has just wished for an earlier time, and has set the alarm.
+        self.wake_at
+            .compare_exchange(wanted, NEVER, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
     }
 
     /// Shows the room's figures.
@@ -92,6 +112,30 @@ impl Drop for Entry {
     }
 }
 
+/// When the first of all rooms wants a tick, or earlier: until then nobody needs to look at them.
+///
+/// A wish is shown on its entry before the alarm is read, the alarm is taken before the entries are read, all in one order
+/// (`SeqCst`): so a wish is seen by the look that is under way, or sets the alarm for the next.
+#[derive(Debug, Default)]
+struct Alarm(AtomicI64);
+
+impl Alarm {
+    fn set(&self, at: i64) {
+        // Mostly read only: all rooms of all threads share it.
+        if at < self.0.load(Ordering::SeqCst) {
+            self.0.fetch_min(at, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether it is time to look.
+    fn rings(&self, now: i64) -> bool {
+        self.0.load(Ordering::SeqCst) <= now && {
+            self.0.store(NEVER, Ordering::SeqCst);
+            true
+        }
+    }
+}
+
 fn gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
@@ -100,6 +144,7 @@ fn gauge(count: usize) -> i64 {
 #[derive(Debug, Default)]
 pub struct Directory {
     entries: RwLock<HashMap<RoomId, Arc<Entry>>>,
+    alarm: Arc<Alarm>,
     /// Rooms that failed and are being restarted.
     restarting: RwLock<HashSet<RoomId>>,
     /// The node leaves: those who are only led through it to a room elsewhere go there themselves.
@@ -119,13 +164,20 @@ impl Directory {
         let _ = has_left.wait_for(|has_left| *has_left).await;
     }
 
-    /// A room started.
-    pub fn insert(&self, room_id: RoomId, entry: Arc<Entry>) {
+    /// A room started, on the current arbiter.
+    pub fn insert(
+        &self,
+        room_id: RoomId,
+        address: Addr<RoomActor>,
+        metrics: Metrics,
+    ) -> Arc<Entry> {
+        let entry = Arc::new(Entry::new(address, metrics, Arc::clone(&self.alarm)));
         self.entries
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(room_id, entry);
+            .insert(room_id, Arc::clone(&entry));
         self.end_restart(room_id);
+        entry
     }
 
     /// A room's actor is gone; a successor's entry stays. `will_return`: it failed, and is live all the same.
@@ -183,23 +235,27 @@ impl Directory {
     }
 
     /// Wakes the rooms that are due, through their mailboxes, so that a flood of commands cannot starve time. A room has at
-    /// most one tick in its mailbox: the wish is taken when it is granted.
+    /// most one tick in its mailbox: the wish is taken when it is granted. Each thread is woken once for all its rooms.
     pub async fn tick(self: Arc<Self>, clock: Clock) {
         let mut interval = tokio::time::interval(TICK);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             interval.tick().await;
             let now = clock.now().0;
-            for entry in self.read().values() {
-                let wanted = entry.wake_at.load(Ordering::Relaxed);
-                let is_granted = wanted <= now
-                    && entry
-                        .wake_at
-                        .compare_exchange(wanted, NEVER, Ordering::Relaxed, Ordering::Relaxed)
-                        .is_ok();
-                if is_granted {
-                    entry.address.do_send(Tick);
-                }
+            if !self.alarm.rings(now) {
+                continue;
+            }
+            let mut due: HashMap<ThreadId, (ArbiterHandle, Vec<Addr<RoomActor>>)> = HashMap::new();
+            for entry in self.read().values().filter(|entry| entry.is_granted(now)) {
+                let (thread, arbiter) = &entry.thread;
+                due.entry(*thread)
+                    .or_insert_with(|| (arbiter.clone(), Vec::new()))
+                    .1
+                    .push(entry.address.clone());
+            }
+            for (arbiter, rooms) in due.into_values() {
+                // A thread that has ended has no rooms any more.
+                arbiter.spawn_fn(move || rooms.iter().for_each(|room| room.do_send(Tick)));
             }
         }
     }

@@ -49,10 +49,6 @@ use crate::{
 
 /// Messages that may wait in a room's mailbox, besides one per connection.
 const MAILBOX: usize = 1024;
-/// Connections are looked at for signs of life so often in the time that they may be silent, and within these bounds.
-const LOOKS_PER_SILENCE: u64 = 10;
-const LIVENESS_MS_MIN: u64 = 100;
-const LIVENESS_MS_MAX: u64 = 5_000;
 /// What can wait a moment is done on a common beat: many rooms then wake their thread once, and their commits go together.
 const BEAT_MS: i64 = 100;
 /// How often clients that are behind are judged.
@@ -76,6 +72,7 @@ pub struct RoomActor {
     pub(super) flight: Option<Flight>,
     /// Lives as long as nobody else claims the room here.
     pub(super) alive: Arc<()>,
+    /// When somebody may have been silent for too long.
     liveness_at: Timestamp,
     /// When all connections are pinged next, in one go: their answers come together, too.
     ping_at: Timestamp,
@@ -318,8 +315,8 @@ impl RoomActor {
             (!self.behind.is_empty()).then(|| now.plus_ms(BEHIND_MS)),
             Some(on_beat(self.owner.next_check(now))),
         ];
-        for wish in wishes.into_iter().flatten() {
-            entry.wake_at(wish);
+        if let Some(first) = wishes.into_iter().flatten().min() {
+            entry.wake_at(first);
         }
         entry.show(room.participant_count(), self.owner.is_degraded());
         entry.show_session(room.session().map(|session| session.session_id));
@@ -358,10 +355,11 @@ impl Actor for RoomActor {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(MAILBOX);
-        let entry = Arc::new(Entry::new(context.address(), self.node.metrics.clone()));
-        self.node
-            .directory
-            .insert(self.owner.room().room_id(), Arc::clone(&entry));
+        let entry = self.node.directory.insert(
+            self.owner.room().room_id(),
+            context.address(),
+            self.node.metrics.clone(),
+        );
         self.entry = Some(entry);
         match self.inherited.take() {
             Some(survivors) => self.inherit(context, survivors),

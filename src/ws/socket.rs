@@ -68,6 +68,8 @@ struct Out {
     is_closed: bool,
     /// Shut down, by whomever.
     is_over: bool,
+    /// By this end.
+    is_shut: bool,
 }
 
 impl Socket {
@@ -234,6 +236,9 @@ impl Socket {
 
     fn shut_down(&self, out: &mut Out) {
         out.is_over = true;
+        if std::mem::replace(&mut out.is_shut, true) {
+            return;
+        }
         if let Err(error) = SockRef::from(self.stream.as_ref()).shutdown(Shutdown::Both) {
             // The client was faster.
             tracing::debug!(%error, "socket was closed already");

@@ -111,16 +111,20 @@ impl RoomActor {
         }
     }
 
-    /// Evicts connections that were not heard of.
+    /// Evicts connections that were not heard of, and looks again when the next one may have been silent for too long.
     pub(super) fn evict_silent(&mut self, context: &mut Context<Self>, now: Timestamp) {
-        let silent: Vec<ConnectionId> = self
-            .links
-            .iter()
-            .filter(|(_, link)| {
-                now.ms_since(link.state.last_seen()) > self.node.limits.ping_timeout_ms
-            })
-            .map(|(connection_id, _)| *connection_id)
-            .collect();
+        let too_long_ms = self.node.limits.ping_timeout_ms + 1;
+        let mut silent = Vec::new();
+        let mut oldest = now;
+        for (connection_id, link) in &self.links {
+            let last_seen = link.state.last_seen();
+            if now.ms_since(last_seen) >= too_long_ms {
+                silent.push(*connection_id);
+            } else {
+                oldest = oldest.min(last_seen);
+            }
+        }
+        self.liveness_at = oldest.plus_ms(too_long_ms);
         for connection_id in silent {
             self.drop_link(connection_id, Lost::Silent);
             self.run(context, Input::ConnectionLost { connection_id });

@@ -3,7 +3,7 @@
 use actix::{ActorContext, Handler};
 
 use super::{
-    LIVENESS_MS_MAX, LIVENESS_MS_MIN, LOOKS_PER_SILENCE, RoomActor,
+    RoomActor,
     requests::{
         Abandon, Administer, Applied, ConnectionClosed, Depart, Enter, Forgotten, HandedOver,
         Instruct, StillThere, Tick,
@@ -80,11 +80,6 @@ impl Handler<StillThere> for RoomActor {
 }
 
 impl RoomActor {
-    fn liveness_ms(&self) -> u64 {
-        let wanted_ms = self.node.limits.ping_timeout_ms / LOOKS_PER_SILENCE;
-        wanted_ms.clamp(LIVENESS_MS_MIN, LIVENESS_MS_MAX)
-    }
-
     fn applied(&self) -> Applied {
         if self.is_poisoned {
             Applied::Failed
@@ -139,7 +134,6 @@ impl Handler<Tick> for RoomActor {
             return self.settle(context);
         }
         if self.liveness_at <= now {
-            self.liveness_at = now.plus_ms(self.liveness_ms());
             self.evict_silent(context, now);
         }
         if self.ping_at <= now {
