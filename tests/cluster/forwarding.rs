@@ -215,3 +215,40 @@ async fn a_ticket_names_the_node_that_owns_the_room() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_only_leads_people_on_sends_them_to_their_room_when_it_leaves() {
+    within_deadline(async {
+        let mut pair = Pair::start().await;
+        let (room, mut alice) = pair.room_with_alice().await;
+        let mut bob = pair.joined_at_entry(&room, "Bob").await;
+        alice.until_seq(bob.seq()).await;
+        let said = bob
+            .post(json!({"type": "SendMessage", "text": "before"}))
+            .await;
+        let status = pair.entry.terminate().await;
+        assert_eq!(status.code(), Some(0));
+        let goodbye = bob.expect_goodbye("draining", 1001, "reconnect").await;
+        let home = pair.home.signal_url(&room.room_id);
+        assert_eq!(text(&goodbye, "url"), home);
+        bob.url = home;
+        bob.resume().await;
+        // Whether or not it was carried out before: once.
+        bob.post_as(said, json!({"type": "SendMessage", "text": "before"}))
+            .await;
+        assert_eq!(bob.answer(said).await["durable"], true);
+        alice
+            .command(json!({"type": "UpdateState", "isMuted": true}))
+            .await;
+        bob.until_seq(alice.seq()).await;
+        alice.until_seq(bob.seq()).await;
+        let heard = |person: &TestClient| {
+            let view = person.look();
+            let heard = view.events.values();
+            heard.filter(|event| event["text"] == "before").count()
+        };
+        assert_eq!((heard(&alice), heard(&bob)), (1, 1));
+        assert_same_events(&alice, &bob);
+    })
+    .await;
+}

@@ -169,11 +169,8 @@ async fn frozen_shard_delays_the_rooms_of_the_others_for_half_a_second() {
     let (done, late): (Vec<_>, Vec<_>) = results.iter().partition(|result| result.is_ok());
     assert!(!done.is_empty() && !late.is_empty(), "{results:?}");
     for (owned, result) in rooms.iter().zip(&results) {
-        let slot = servers[0].command::<u32>(&[
-            "CLUSTER",
-            "KEYSLOT",
-            &format!("{{{}}}", owned.room_id),
-        ]);
+        let slot =
+            servers[0].command::<u32>(&["CLUSTER", "KEYSLOT", &format!("{{{}}}", owned.room_id)]);
         let is_frozen = slot > 8_191;
         assert_eq!(result.is_err(), is_frozen, "{result:?}");
     }

@@ -92,7 +92,12 @@ impl Task {
             || !self.retries.is_empty()
             || self.in_flight.is_some()
         {
-            self.dispatch();
+            if self.in_flight.is_none() && !self.ready.is_empty() {
+                // Whoever is about to submit goes along.
+                tokio::task::yield_now().await;
+                self.take_submitted();
+                self.dispatch();
+            }
             let has_room = self.ready.len() < batch_max;
             tokio::select! {
                 count = self.incoming.recv_many(&mut received, batch_max), if is_open && has_room => {
@@ -107,11 +112,17 @@ impl Task {
         }
     }
 
-    /// Sends what is ready, unless a call is under way.
-    fn dispatch(&mut self) {
-        if self.in_flight.is_some() {
-            return;
+    /// What has been submitted meanwhile, up to a batch.
+    fn take_submitted(&mut self) {
+        while self.ready.len() < self.limits.batch_max
+            && let Ok(entry) = self.incoming.try_recv()
+        {
+            self.ready.push_back(entry);
         }
+    }
+
+    /// Sends what is ready.
+    fn dispatch(&mut self) {
         let (commits, waiters) = self.gather();
         if commits.is_empty() {
             return;
