@@ -63,10 +63,9 @@ impl Entry {
         }
     }
 
-    /// Asks for a tick at `at`. The earliest wish counts until it is granted: a busy room that wishes anew with every message
-    /// must not put its tick off for ever.
+    /// Asks for a tick at `at`, and at no other time.
     pub fn wake_at(&self, at: Timestamp) {
-        self.wake_at.fetch_min(at.0, Ordering::SeqCst);
+        self.wake_at.store(at.0, Ordering::SeqCst);
         self.alarm.set(at.0);
     }
 
@@ -77,7 +76,7 @@ impl Entry {
             self.alarm.set(wanted);
             return false;
         }
-        // Else the room has just wished for an earlier time, and has set the alarm.
+        // Else the room has just wished for another time, and has set the alarm.
         self.wake_at
             .compare_exchange(wanted, NEVER, Ordering::SeqCst, Ordering::SeqCst)
             .is_ok()

@@ -76,6 +76,8 @@ pub struct RoomActor {
     liveness_at: Timestamp,
     /// When all connections are pinged next, in one go: their answers come together, too.
     ping_at: Timestamp,
+    /// When it is looked at how long the mirror and the clients take; none: nobody is waited for.
+    look_at: Option<Timestamp>,
     /// The room's next deadline at a version: looked up again only when something has changed.
     deadline: (Version, Option<Timestamp>),
     departing: Option<Departure>,
@@ -112,6 +114,7 @@ impl RoomActor {
         );
         Self {
             liveness_at: now,
+            look_at: None,
             ping_at: now.plus_ms(node.limits.ping_interval_ms),
             deadline: (owner.room().version(), deadline_of(owner.room())),
             owner,
@@ -308,12 +311,20 @@ impl RoomActor {
             self.deadline = (room.version(), deadline_of(room));
         }
         let now = self.node.clock.now();
+        // None of these times moves when the room is busy, so that it cannot put its tick off for ever.
+        let check_at = on_beat(self.owner.next_check(now));
+        let is_waiting = self.owner.is_waiting();
+        let behind_at = (!self.behind.is_empty()).then(|| now.plus_ms(BEHIND_MS));
+        let soon = behind_at.into_iter().chain(is_waiting.then_some(check_at));
+        self.look_at = soon
+            .min()
+            .map(|at| self.look_at.map_or(at, |set| set.min(at)));
         let wishes = [
             Some(on_beat(self.liveness_at)),
             Some(on_beat(self.ping_at)),
             self.deadline.1,
-            (!self.behind.is_empty()).then(|| now.plus_ms(BEHIND_MS)),
-            Some(on_beat(self.owner.next_check(now))),
+            self.look_at,
+            (!is_waiting).then_some(check_at),
         ];
         if let Some(first) = wishes.into_iter().flatten().min() {
             entry.wake_at(first);

@@ -77,15 +77,20 @@ impl Owner {
     /// When the passing of time matters next.
     #[must_use]
     pub fn next_check(&self, now: Timestamp) -> Timestamp {
-        let is_waiting = self.flight.is_some()
-            || self.refused.is_some()
-            || self.recover_at.is_some()
-            || !self.may_publish();
-        if is_waiting {
+        if self.is_waiting() {
             now.plus_ms(LOOK_MS / 2)
         } else {
             self.answered_at.plus_ms(self.limits.verify_ms)
         }
+    }
+
+    /// For the mirror, or for the lease.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.flight.is_some()
+            || self.refused.is_some()
+            || self.recover_at.is_some()
+            || !self.may_publish()
     }
 
     /// Time has passed.

@@ -122,6 +122,7 @@ impl Handler<Tick> for RoomActor {
 
     fn handle(&mut self, _: Tick, context: &mut Self::Context) {
         let now = self.node.clock.now();
+        self.look_at = None;
         if self.is_over() || !self.look(context, now) {
             return;
         }
