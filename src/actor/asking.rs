@@ -62,8 +62,8 @@ impl Rooms {
         let Ok(Location::At(neighbour)) = self.locate(room_id).await else {
             return None;
         };
-        let mut staying = self.node.registry.as_ref()?.successors().into_iter();
-        staying.find(|node| *node == neighbour)
+        let mut entries = self.node.registry.as_ref()?.entries().into_iter();
+        entries.find(|node| *node == neighbour)
     }
 
     /// All nodes on the mirror, this one included.
