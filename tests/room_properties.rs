@@ -732,3 +732,37 @@ proptest! {
         play.mirror();
     }
 }
+
+/// Found by the property: a token that was given out before a takeover which lost an event, and is still valid after a restart.
+#[test]
+fn token_of_before_a_fork_stays_one_when_the_room_restarts() {
+    let settings = Settings {
+        max_participants: 1,
+        duplicate_policy: DuplicatePolicy::Replace,
+        ..Settings::default()
+    };
+    let mut play = Play::new(settings);
+    let share = StateChange {
+        is_screen_sharing: Some(true),
+        ..StateChange::default()
+    };
+    for step in [
+        Step::Join {
+            user: 1,
+            is_host: false,
+        },
+        Step::Mirror,
+        Step::Say {
+            connection: 0,
+            id: 1,
+            command: Command::UpdateState(share),
+        },
+        Step::Takeover,
+        Step::ComeBack { user: 1 },
+        Step::Restart { kept: 1 },
+        Step::Admin(AdminCommand::SystemMessage("hello".into())),
+        Step::ComeBack { user: 1 },
+    ] {
+        play.play(step);
+    }
+}

@@ -311,13 +311,19 @@ impl Room {
     /// After a restart of the room: connections that are still open hold their seats again; the others are lost.
     pub(super) fn reattach(&mut self, now: Timestamp, connections: &[ConnectionId]) {
         let connections: HashSet<ConnectionId> = connections.iter().copied().collect();
+        let mut starts = self.head.epoch_starts.iter().rev();
+        let former = starts.find(|start| start.epoch < self.epoch);
+        let former = former.map(|start| start.epoch);
         for (user_id, seat) in &mut self.seats {
             if !seat.record.is_away && connections.contains(&seat.record.connection_id) {
                 seat.presence = Presence::Connected;
                 seat.record.lost_at = None;
-                // What they have seen was compared with this state: it is of this history.
+                // What they have seen was compared with this state: it is of this history. Holders of older tokens may have seen
+                // another.
                 for token in &mut seat.record.resume_token_hashes {
-                    token.epoch = self.epoch;
+                    if Some(token.epoch) == former {
+                        token.epoch = self.epoch;
+                    }
                 }
                 self.journal.participant(*user_id);
                 self.places
