@@ -320,10 +320,8 @@ impl Room {
                 seat.record.lost_at = None;
                 // What they have seen was compared with this state: it is of this history. Holders of older tokens may have seen
                 // another.
-                for token in &mut seat.record.resume_token_hashes {
-                    if Some(token.epoch) == former {
-                        token.epoch = self.epoch;
-                    }
+                if let Some(former) = former {
+                    seat.carry_tokens(former, self.epoch);
                 }
                 self.journal.participant(*user_id);
                 self.places

@@ -73,11 +73,7 @@ impl Room {
     pub fn begin_epoch(&mut self, epoch: Epoch) {
         let former = self.epoch;
         for (user_id, seat) in &mut self.seats {
-            for token in &mut seat.record.resume_token_hashes {
-                if token.epoch == former {
-                    token.epoch = epoch;
-                }
-            }
+            seat.carry_tokens(former, epoch);
             self.journal.participant(*user_id);
         }
         self.note_epoch(epoch);

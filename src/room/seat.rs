@@ -9,7 +9,7 @@ use super::{
     record::{LobbyRecord, ParticipantRecord},
     rules::Rules,
 };
-use crate::ids::{ConnectionId, Timestamp};
+use crate::ids::{ConnectionId, Epoch, Timestamp};
 
 /// Whether somebody is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,15 @@ impl Seat {
             held_bytes: 0,
             are_relays_lost: false,
             opened_with: None,
+        }
+    }
+
+    /// Tokens of the epoch `former` count as issued in `epoch`: their holder has seen nothing but its events. Older ones stay.
+    pub(super) fn carry_tokens(&mut self, former: Epoch, epoch: Epoch) {
+        for token in &mut self.record.resume_token_hashes {
+            if token.epoch == former {
+                token.epoch = epoch;
+            }
         }
     }
 
