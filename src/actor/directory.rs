@@ -11,7 +11,7 @@ use std::{
 };
 
 use actix::{Addr, Arbiter, ArbiterHandle};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::room::{RoomActor, Tick};
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How exactly rooms are woken.
-const TICK: Duration = Duration::from_millis(25);
+const TICK_MS: i64 = 25;
 
 /// "Not asked to be woken".
 const NEVER: i64 = i64::MAX;
@@ -73,7 +73,7 @@ impl Entry {
     fn is_granted(&self, now: i64) -> bool {
         let wanted = self.wake_at.load(Ordering::SeqCst);
         if wanted > now {
-            self.alarm.set(wanted);
+            self.alarm.put_forward(wanted);
             return false;
         }
         // Else the room has just wished for another time, and has set the alarm.
@@ -84,14 +84,19 @@ impl Entry {
 
     /// Shows the room's figures.
     pub fn show(&self, participants: usize, is_degraded: bool) {
-        let before = self.participants.swap(participants, Ordering::Relaxed);
-        self.metrics
-            .participants
-            .add(gauge(participants) - gauge(before));
-        let was_degraded = self.is_degraded.swap(is_degraded, Ordering::Relaxed);
-        self.metrics
-            .rooms_degraded
-            .add(i64::from(is_degraded) - i64::from(was_degraded));
+        // Mostly nothing has changed, and the gauges are shared by all threads.
+        if self.participants.load(Ordering::Relaxed) != participants {
+            let before = self.participants.swap(participants, Ordering::Relaxed);
+            self.metrics
+                .participants
+                .add(gauge(participants) - gauge(before));
+        }
+        if self.is_degraded.load(Ordering::Relaxed) != is_degraded {
+            let was_degraded = self.is_degraded.swap(is_degraded, Ordering::Relaxed);
+            self.metrics
+                .rooms_degraded
+                .add(i64::from(is_degraded) - i64::from(was_degraded));
+        }
     }
 
     /// Shows the session.
@@ -111,26 +116,60 @@ impl Drop for Entry {
     }
 }
 
-/// When the first of all rooms wants a tick, or earlier: until then nobody needs to look at them.
+/// When the first of all rooms wants a tick, or earlier: until then nobody looks at them.
 ///
 /// A wish is shown on its entry before the alarm is read, the alarm is taken before the entries are read, all in one order
 /// (`SeqCst`): so a wish is seen by the look that is under way, or sets the alarm for the next.
-#[derive(Debug, Default)]
-struct Alarm(AtomicI64);
+#[derive(Debug)]
+struct Alarm {
+    at: AtomicI64,
+    /// It was put forward while somebody may be asleep until a later time.
+    changed: Notify,
+}
+
+impl Default for Alarm {
+    fn default() -> Self {
+        Self {
+            at: AtomicI64::new(NEVER),
+            changed: Notify::new(),
+        }
+    }
+}
 
 impl Alarm {
+    /// A room's wish.
     fn set(&self, at: i64) {
-        // Mostly read only: all rooms of all threads share it.
-        if at < self.0.load(Ordering::SeqCst) {
-            self.0.fetch_min(at, Ordering::SeqCst);
+        if self.put_forward(at) {
+            self.changed.notify_one();
         }
     }
 
-    /// Whether it is time to look.
-    fn rings(&self, now: i64) -> bool {
-        self.0.load(Ordering::SeqCst) <= now && {
-            self.0.store(NEVER, Ordering::SeqCst);
-            true
+    /// Whether it was set to a later time.
+    fn put_forward(&self, at: i64) -> bool {
+        // Mostly read only: all rooms of all threads share it.
+        at < self.at.load(Ordering::SeqCst) && at < self.at.fetch_min(at, Ordering::SeqCst)
+    }
+
+    /// Waits until it rings, and takes it: who looks at the rooms then sets it again. A wish that has been due for long does not
+    /// ring before `earliest`.
+    async fn rings(&self, clock: Clock, earliest: Timestamp) {
+        loop {
+            let wait_ms = match self.at.load(Ordering::SeqCst) {
+                NEVER => u64::MAX,
+                // Wishes that are close to each other are granted together.
+                at => Timestamp(at.saturating_add(TICK_MS - 1) / TICK_MS * TICK_MS)
+                    .max(earliest)
+                    .ms_since(clock.now()),
+            };
+            if wait_ms == 0 {
+                self.at.store(NEVER, Ordering::SeqCst);
+                return;
+            }
+            let wait = tokio::time::sleep(Duration::from_millis(wait_ms));
+            tokio::select! {
+                () = wait => {}
+                () = self.changed.notified() => {}
+            }
         }
     }
 }
@@ -236,14 +275,11 @@ impl Directory {
     /// Wakes the rooms that are due, through their mailboxes, so that a flood of commands cannot starve time. A room has at
     /// most one tick in its mailbox: the wish is taken when it is granted. Each thread is woken once for all its rooms.
     pub async fn tick(self: Arc<Self>, clock: Clock) {
-        let mut interval = tokio::time::interval(TICK);
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut earliest = clock.now();
         loop {
-            interval.tick().await;
+            self.alarm.rings(clock, earliest).await;
             let now = clock.now().0;
-            if !self.alarm.rings(now) {
-                continue;
-            }
+            earliest = Timestamp(now + TICK_MS);
             let mut due: HashMap<ThreadId, (ArbiterHandle, Vec<Addr<RoomActor>>)> = HashMap::new();
             for entry in self.read().values().filter(|entry| entry.is_granted(now)) {
                 let (thread, arbiter) = &entry.thread;

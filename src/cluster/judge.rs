@@ -19,13 +19,15 @@ pub async fn keep_judging(
     heartbeat: Duration,
 ) {
     let mut last = None;
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let has_ended = tenure
             .lease()
             .is_some_and(|lease| lease.generation().is_some() && lease.has_ended(clock.now()));
         if !has_ended {
             last = None;
-            tokio::time::sleep(LOOK).await;
+            looks.tick().await;
             continue;
         }
         let answers = registry.ask_for_mirror().await;
