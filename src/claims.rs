@@ -25,7 +25,7 @@ use crate::{
     clock::Clock,
     ids::{Epoch, NodeId, RoomId, TenantId, Version},
     lease::{LeaseView, Standing},
-    mirror::{Claim, ClaimOutcome, MirrorFault, Ownership, RoomMirror},
+    mirror::{Claim, ClaimOutcome, LookUp, MirrorFault, Ownership, RoomMirror},
     room::{Room, RoomBasis, rules::Rules},
 };
 
@@ -137,7 +137,10 @@ impl Claimant {
         let until = tokio::time::Instant::now() + OWNER_PATIENCE;
         let mut claims = 0;
         while claims < CLAIMS_MAX {
-            let stored = self.mirror.ownership(room_id).await.map_err(unavailable)?;
+            let LookUp {
+                ownership: stored,
+                generation,
+            } = self.mirror.look_up(room_id).await.map_err(unavailable)?;
             let (basis, lost) = match stored {
                 Some(_) => (None, Vec::new()),
                 // Nothing left to be taken over.
@@ -145,7 +148,7 @@ impl Claimant {
                 // Unknown to the mirror: it is begun from SQL, if it exists at all.
                 None => {
                     let basis = self.basis_of(room_id, tenant_id).await?;
-                    let Some(lost) = self.may_begin(room_id).await? else {
+                    let Some(lost) = self.may_begin(room_id, generation.as_deref()).await? else {
                         if tokio::time::Instant::now() >= until {
                             warn!(room = %room_id, "SQL has a live session that the mirror does not know");
                             return Err(StartError::Unavailable);

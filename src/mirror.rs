@@ -69,6 +69,15 @@ pub struct Ownership {
     pub epoch: Epoch,
 }
 
+/// What the mirror says of a room that is to be claimed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookUp {
+    /// Who owns it; none: the mirror does not know it.
+    pub ownership: Option<Ownership>,
+    /// See [`RoomMirror::generation`].
+    pub generation: Option<String>,
+}
+
 /// A claim: compare-and-set on the ownership.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim {
@@ -169,6 +178,14 @@ pub trait RoomMirror: Send + Sync + 'static {
     /// The mirror's generation, as a heartbeat answers it, without beginning one; none: it lost everything, or is new, and
     /// nobody has written a heartbeat since.
     async fn generation(&self) -> Result<Option<String>, MirrorFault>;
+
+    /// Who owns a room, and the generation, which is read behind it: that of a mirror which has lost the room by then is another.
+    async fn look_up(&self, room_id: RoomId) -> Result<LookUp, MirrorFault> {
+        Ok(LookUp {
+            ownership: self.ownership(room_id).await?,
+            generation: self.generation().await?,
+        })
+    }
 
     /// Another way to the same mirror, driven by the current runtime; none: there is only one.
     fn beside(&self) -> Option<Arc<dyn RoomMirror>> {

@@ -2,7 +2,7 @@
 
 use tracing::warn;
 
-use super::{Claimant, StartError, Tenure, unavailable};
+use super::{Claimant, StartError, unavailable};
 use crate::{
     ids::{RoomId, SessionId},
     store::OpenSession,
@@ -11,19 +11,15 @@ use crate::{
 impl Claimant {
     /// Whether a room that the mirror does not know may begin anew, and which of its sessions are lost then. Not while an owner
     /// may be about to write it again: when the mirror lost everything a moment ago, or when SQL has a session of it as live
-    /// that no close explains.
+    /// that no close explains. `generation`: of the mirror, read after that was seen not to know the room, so a loss before shows.
     pub(super) async fn may_begin(
         &self,
         room_id: RoomId,
+        generation: Option<&str>,
     ) -> Result<Option<Vec<SessionId>>, StartError> {
-        // Read after the mirror was seen not to know the room: a loss before that shows here.
-        let generation = match &self.tenure {
-            Tenure::Sole(_) => None,
-            Tenure::Leased(..) => Some(self.mirror.generation().await.map_err(unavailable)?),
-        };
         let now = self.clock.now();
-        if let (Some(generation), Some(lease)) = (generation, self.tenure.lease())
-            && (lease.is_generation_young(now) || generation.as_deref() != lease.generation())
+        if let Some(lease) = self.tenure.lease()
+            && (lease.is_generation_young(now) || generation != lease.generation())
         {
             return Ok(None);
         }

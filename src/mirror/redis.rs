@@ -31,8 +31,8 @@ use thiserror::Error;
 
 use self::{connection::Callers, link::Link, scripts::decode};
 use super::{
-    Claim, ClaimOutcome, Commit, CommitOutcome, MirrorFault, NodeRecord, Ownership, RoomMirror,
-    rules,
+    Claim, ClaimOutcome, Commit, CommitOutcome, LookUp, MirrorFault, NodeRecord, Ownership,
+    RoomMirror, rules,
 };
 use crate::{
     ids::{Epoch, NodeId, RoomId, SessionId, Version},
@@ -139,6 +139,25 @@ impl RedisMirror {
     /// Sends one command and reads its answer.
     async fn call<T: redis::FromRedisValue>(&self, call: Cmd) -> Result<T, MirrorFault> {
         decode(self.link.call(call).await?)
+    }
+
+    /// Sends commands that are carried out one after the other: in one write where that is so.
+    async fn in_order<const COUNT: usize>(
+        &self,
+        calls: Vec<Cmd>,
+    ) -> Result<[Value; COUNT], MirrorFault> {
+        let mut values = Vec::with_capacity(COUNT);
+        if self.link.is_cluster() {
+            for call in calls {
+                values.push(self.link.call(call).await?);
+            }
+        } else {
+            for answer in self.link.run(calls).await? {
+                values.push(answer.map_err(fault)?);
+            }
+        }
+        let answers = <[Value; COUNT]>::try_from(values);
+        Ok(answers.expect("one answer for each command"))
     }
 
     async fn send_commits(&self, commits: &[Commit]) -> Vec<Result<CommitOutcome, MirrorFault>> {
@@ -288,12 +307,16 @@ impl RoomMirror for RedisMirror {
     }
 
     async fn ownership(&self, room_id: RoomId) -> Result<Option<Ownership>, MirrorFault> {
-        let mut query = cmd("HMGET");
-        query.arg(keys::main(room_id)).arg("epoch").arg("owner");
-        let (epoch, owner): (Option<String>, Option<String>) = self.call(query).await?;
-        epoch
-            .map(|epoch| scripts::ownership(&epoch, &owner.unwrap_or_default()))
-            .transpose()
+        scripts::stored_ownership(self.link.call(scripts::ask_ownership(room_id)).await?)
+    }
+
+    async fn look_up(&self, room_id: RoomId) -> Result<LookUp, MirrorFault> {
+        let calls = vec![scripts::ask_ownership(room_id), ask_generation()];
+        let [ownership, generation] = self.in_order(calls).await?;
+        Ok(LookUp {
+            ownership: scripts::stored_ownership(ownership)?,
+            generation: decode(generation)?,
+        })
     }
 
     async fn rooms_of(&self, node_id: NodeId) -> Result<Vec<RoomId>, MirrorFault> {
@@ -312,9 +335,7 @@ impl RoomMirror for RedisMirror {
     }
 
     async fn generation(&self) -> Result<Option<String>, MirrorFault> {
-        let mut query = cmd("GET");
-        query.arg(keys::GENERATION);
-        self.call(query).await
+        self.call(ask_generation()).await
     }
 
     fn connections(&self) -> u64 {
@@ -342,6 +363,12 @@ impl RoomMirror for RedisMirror {
     async fn recorded(&self, sessions: &[(RoomId, SessionId)]) -> Result<(), MirrorFault> {
         self.remove_recorded(sessions).await
     }
+}
+
+fn ask_generation() -> Cmd {
+    let mut query = cmd("GET");
+    query.arg(keys::GENERATION);
+    query
 }
 
 /// An error of Redis as the port tells it.

@@ -14,7 +14,8 @@ use diesel::sqlite::SqliteConnection;
 
 use self::worker::Worker;
 use super::{
-    Claim, ClaimOutcome, Commit, CommitOutcome, MirrorFault, NodeRecord, Ownership, RoomMirror,
+    Claim, ClaimOutcome, Commit, CommitOutcome, LookUp, MirrorFault, NodeRecord, Ownership,
+    RoomMirror,
 };
 use crate::{
     ids::{Epoch, NodeId, RoomId, SessionId},
@@ -104,6 +105,16 @@ impl RoomMirror for SqliteMirror {
     async fn ownership(&self, room_id: RoomId) -> Result<Option<Ownership>, MirrorFault> {
         self.run(move |connection| rooms::ownership(connection, room_id))
             .await
+    }
+
+    async fn look_up(&self, room_id: RoomId) -> Result<LookUp, MirrorFault> {
+        self.run(move |connection| {
+            Ok(LookUp {
+                ownership: rooms::ownership(connection, room_id)?,
+                generation: worker::generation(connection)?,
+            })
+        })
+        .await
     }
 
     async fn rooms_of(&self, node_id: NodeId) -> Result<Vec<RoomId>, MirrorFault> {

@@ -137,6 +137,21 @@ pub(super) fn claim_outcome(
     }
 }
 
+/// The question for a room's owner.
+pub(super) fn ask_ownership(room_id: RoomId) -> Cmd {
+    let mut query = cmd("HMGET");
+    query.arg(keys::main(room_id)).arg("epoch").arg("owner");
+    query
+}
+
+/// Its answer.
+pub(super) fn stored_ownership(answer: Value) -> Result<Option<Ownership>, MirrorFault> {
+    let (epoch, owner): (Option<String>, Option<String>) = decode(answer)?;
+    epoch
+        .map(|epoch| ownership(&epoch, &owner.unwrap_or_default()))
+        .transpose()
+}
+
 /// Ownership from the fields of a room's hash.
 pub(super) fn ownership(epoch: &str, owner: &str) -> Result<Ownership, MirrorFault> {
     let owner = match owner {
