@@ -65,9 +65,14 @@ impl Metrics {
 
     /// Counts a command and what became of it.
     pub fn command(&self, command: CommandType, outcome: CommandOutcome) {
-        self.commands_total
-            .with_label_values(&[command.as_str(), outcome.as_str()])
-            .inc();
+        let counter = || {
+            let labels = [command.as_str(), outcome.as_str()];
+            self.commands_total.with_label_values(&labels)
+        };
+        match outcome {
+            CommandOutcome::Applied => self.applied[command as usize].get_or_init(counter).inc(),
+            CommandOutcome::Refused(_) => counter().inc(),
+        }
     }
 
     /// Counts a connection that the server closed for its behaviour.

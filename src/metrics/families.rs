@@ -1,11 +1,13 @@
 //! The families: one field each, with the sentence that Prometheus shows for it.
 
+use std::sync::OnceLock;
+
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     core::Collector,
 };
 
-use super::labels::{EvictionReason, ForwardOutcome, RefusedConnection};
+use super::labels::{CommandType, EvictionReason, ForwardOutcome, RefusedConnection};
 
 /// Bounds of the buckets of HTTP latencies, in seconds.
 const HTTP_BUCKETS: &[f64] = &[
@@ -45,6 +47,8 @@ pub struct Families {
     pub relays_dropped_total: IntCounter,
     /// By type and outcome; see [`Metrics::command`](super::Metrics::command).
     pub(super) commands_total: IntCounterVec,
+    /// Of them the applied ones, by type: nearly all, found without a look at labels.
+    pub(super) applied: [OnceLock<IntCounter>; CommandType::ALL.len()],
     /// By reason; see [`Metrics::eviction`](super::Metrics::eviction).
     pub(super) evictions_total: IntCounterVec,
     /// By reason; see [`Metrics::refused_connection`](super::Metrics::refused_connection).
@@ -135,6 +139,7 @@ impl Families {
                 "Commands by type and outcome: applied or the code of the refusal.",
                 &["type", "outcome"],
             ),
+            applied: [const { OnceLock::new() }; CommandType::ALL.len()],
             evictions_total: counters(
                 "evictions_total",
                 "Connections closed for what their peer did or failed to do.",
