@@ -1,6 +1,11 @@
 //! The names of things: ids, sequence numbers and points in time, each its own type so that they cannot be mixed up.
 
-use std::{fmt, str::FromStr};
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasherDefault, Hasher},
+    str::FromStr,
+};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize, de};
@@ -52,6 +57,27 @@ uuid_id! {
     NodeId,
     /// An API key.
     ApiKeyId,
+}
+
+/// Something of each connection. Looked into for every delivery, and the keys are this server's own random numbers: nobody can
+/// choose them so that they collide.
+pub type ConnectionMap<T> = HashMap<ConnectionId, T, BuildHasherDefault<RandomIdHasher>>;
+
+/// Takes a random id for its own hash.
+#[derive(Debug, Default)]
+pub struct RandomIdHasher(u64);
+
+impl Hasher for RandomIdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for half in bytes.chunks(8) {
+            let half = half.try_into().map_or(0, u64::from_be_bytes);
+            self.0 ^= half;
+        }
+    }
 }
 
 /// Declares one counter type over `u64`.
@@ -153,6 +179,22 @@ impl<'de> Deserialize<'de> for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn random_ids_are_their_own_hash() {
+        let of = |id: Uuid| {
+            use std::hash::BuildHasher;
+            BuildHasherDefault::<RandomIdHasher>::default().hash_one(ConnectionId(id))
+        };
+        let id = Uuid::new_v4();
+        assert_eq!(of(id), of(id));
+        let mut low_bits: Vec<u64> = (0..64)
+            .map(|number| of(Uuid::from_u128(number)) & 63)
+            .collect();
+        low_bits.sort_unstable();
+        low_bits.dedup();
+        assert_eq!(low_bits.len(), 64);
+    }
 
     #[test]
     fn timestamp_text_has_three_fractional_digits_and_z() {

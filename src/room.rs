@@ -50,7 +50,9 @@ use self::{
     tail::Tail,
     view::{Code, Rejection},
 };
-use crate::ids::{ConnectionId, Epoch, RoomId, Seq, StayId, TenantId, Timestamp, UserId, Version};
+use crate::ids::{
+    ConnectionId, ConnectionMap, Epoch, RoomId, Seq, StayId, TenantId, Timestamp, UserId, Version,
+};
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +94,7 @@ pub struct Room {
     bans: BTreeMap<UserId, BanRecord>,
     tail: Tail,
     /// All open connections that the room knows.
-    places: HashMap<ConnectionId, Place>,
+    places: ConnectionMap<Place>,
     /// Connected seats, remade when they change.
     audience: Option<Audience>,
     journal: Journal,
@@ -134,7 +136,7 @@ impl Room {
             former: HashMap::new(),
             bans: basis.bans,
             tail: Tail::default(),
-            places: HashMap::new(),
+            places: ConnectionMap::default(),
             audience: None,
             journal,
             is_durable: true,

@@ -20,7 +20,7 @@ pub use frames::{FrameReader, Frames};
 pub use limiter::{CommandLimiter, Pace, Verdict};
 pub use reassembly::{Incoming, Reassembly};
 pub use scanner::{FrameScanner, Step};
-pub use socket::{Outgoing, Socket, SocketClosed};
+pub use socket::{Lag, LinkLimits, Outgoing, Socket, SocketClosed, Undelivered};
 pub use upgrade::{HttpStream, OnUpgrade, early};
 pub use violation::Violation;
 

@@ -17,7 +17,7 @@ use tracing::debug;
 pub use self::forward::Origin;
 use super::{
     gate::Gate,
-    link::{CLOSE_TIMEOUT, Farewell, LinkState, RoomNews},
+    link::{CLOSE_TIMEOUT, Farewell, Lost, RoomNews},
     room::{ConnectionClosed, RoomActor},
 };
 use crate::{
@@ -29,8 +29,8 @@ use crate::{
         view::{Code, Rejection},
     },
     ws::{
-        CommandLimiter, Frames, Incoming, MESSAGE_PARTS_MAX, Outgoing, Reassembly, Socket, Verdict,
-        Violation,
+        CommandLimiter, Frames, Incoming, MESSAGE_PARTS_MAX, Outgoing, Reassembly, Socket,
+        Undelivered, Verdict, Violation,
     },
 };
 
@@ -63,7 +63,7 @@ pub struct Connection {
     /// The room of the path.
     room_id: RoomId,
     gate: Arc<Gate>,
-    state: Arc<LinkState>,
+    socket: Arc<Socket>,
     origin: Origin,
     reassembly: Reassembly,
     limiter: CommandLimiter,
@@ -83,14 +83,14 @@ impl Connection {
         origin: Origin,
     ) {
         let limits = &gate.limits;
-        let (socket, reader) = Socket::new(socket);
-        let frames = Frames::new(reader, limits.frame_bytes_max, early);
+        let socket = Socket::new(socket, gate.node.clock.now());
+        let frames = Frames::new(Arc::clone(&socket), limits.frame_bytes_max, early);
         let connection = Self {
             id: ConnectionId(uuid::Uuid::new_v4()),
             room_id,
             reassembly: Reassembly::new(limits.frame_bytes_max, MESSAGE_PARTS_MAX),
             limiter: CommandLimiter::new(limits.pace),
-            state: Arc::new(LinkState::new(socket, gate.node.clock.now())),
+            socket,
             gate,
             origin,
             phase: Phase::Fresh,
@@ -104,13 +104,16 @@ impl Connection {
 
     /// Says something to the client. One that has said much and reads nothing is cut off, as a room does it.
     fn say<'a>(&self, frames: impl IntoIterator<Item = Outgoing<'a>>) {
-        if self.state.is_flooded(self.gate.node.limits.link) {
-            self.gate.node.metrics.eviction(EvictionReason::Backlog);
-            return self.state.socket.cut();
-        }
-        if self.state.socket.send(frames).is_err() {
+        match self.socket.deliver(frames, self.gate.node.limits.link) {
+            Ok(_) => {}
             // The stream of its frames ends as well.
-            debug!(connection = %self.id, "the client is gone");
+            Err(Undelivered::Closed(_)) => debug!(connection = %self.id, "the client is gone"),
+            Err(Undelivered::Lag(lag)) => {
+                if let Some(reason) = Lost::from(lag).eviction() {
+                    self.gate.node.metrics.eviction(reason);
+                }
+                self.socket.cut();
+            }
         }
     }
 
@@ -167,10 +170,10 @@ impl Connection {
             description: None,
         }));
         let last = last_word.map(Outgoing::Text).into_iter().chain([close]);
-        if self.state.socket.send(last).is_err() {
+        if self.socket.send(last).is_err() {
             debug!(connection = %self.id, "the client was gone before the goodbye");
         }
-        context.run_later(CLOSE_TIMEOUT, |this, _| this.state.socket.cut());
+        context.run_later(CLOSE_TIMEOUT, |this, _| this.socket.cut());
     }
 
     /// Spreads those who come back at once: the people of a room that moved by how many this node may have to send away, those
@@ -321,7 +324,7 @@ impl Actor for Connection {
 
     fn stopping(&mut self, _: &mut Self::Context) -> Running {
         self.leave_room();
-        self.state.socket.finish(CLOSE_TIMEOUT);
+        self.socket.finish(CLOSE_TIMEOUT);
         Running::Stop
     }
 }
@@ -351,7 +354,7 @@ impl StreamHandler<Result<Frame, Violation>> for Connection {
             return;
         }
         let incoming = item.and_then(|frame| {
-            self.state.seen(self.gate.node.clock.now());
+            self.socket.seen(self.gate.node.clock.now());
             self.reassembly.accept(frame)
         });
         match incoming {

@@ -20,7 +20,7 @@ use uuid::Uuid;
 pub use self::person::Person;
 use super::{
     Node, Rooms,
-    link::{LinkState, RoomNews},
+    link::RoomNews,
     room::{Applied, ConnectionClosed, Enter, RoomActor},
     supervisor::{FindRoom, Right, RoomSupervisor},
 };
@@ -34,7 +34,7 @@ use crate::{
         view::{Code, Rejection},
     },
     secrets::{SigningKey, api_key::ApiKeyText},
-    ws::Pace,
+    ws::{Pace, Socket},
 };
 
 /// How often a joiner meets a room that is closing or overloaded before it has to come again.
@@ -92,7 +92,7 @@ pub struct JoinAttempt {
     pub(super) resume: Option<ResumeRequest>,
     pub(super) region: Option<String>,
     pub(super) actor: Recipient<RoomNews>,
-    pub(super) state: Arc<LinkState>,
+    pub(super) socket: Arc<Socket>,
 }
 
 /// What became of a knock.
@@ -224,7 +224,7 @@ impl Gate {
                 join: Box::new(join.clone()),
                 tenant_id: person.tenant_id,
                 actor: attempt.actor.clone(),
-                state: Arc::clone(&attempt.state),
+                socket: Arc::clone(&attempt.socket),
             };
             match room.send(enter).await {
                 Ok(Applied::Done) => return Ok(Knocked::In(room)),

@@ -1,23 +1,19 @@
 //! The room's end of one connection: bounded delivery straight into its socket, and eviction of a peer that does not read.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use actix::{Addr, Message, Recipient};
 use bytestring::ByteString;
+use smallvec::SmallVec;
 use url::Url;
 
 use super::room::RoomActor;
+pub use crate::ws::LinkLimits;
 use crate::{
-    ids::{Seq, Timestamp},
+    ids::Seq,
     metrics::EvictionReason,
     room::goodbye::GoodbyeReason,
-    ws::{Outgoing, Socket},
+    ws::{Lag, Outgoing, Socket, Undelivered},
 };
 
 /// How long a peer may take to close after the goodbye.
@@ -56,55 +52,6 @@ pub enum RoomNews {
     Goodbye(Farewell),
 }
 
-/// What room and connection both have of a connection, without messages.
-#[derive(Debug)]
-pub struct LinkState {
-    /// Takes frames, and can be cut.
-    pub socket: Arc<Socket>,
-    last_seen: AtomicI64,
-}
-
-impl LinkState {
-    /// A connection that was heard of at `now`.
-    #[must_use]
-    pub fn new(socket: Arc<Socket>, now: Timestamp) -> Self {
-        Self {
-            socket,
-            last_seen: AtomicI64::new(now.0),
-        }
-    }
-
-    /// Asks for a sign of life.
-    pub fn ping(&self) {
-        if let Err(closed) = self.socket.send([Outgoing::Ping]) {
-            tracing::debug!(%closed, "no ping");
-        }
-    }
-
-    /// Whether more waits than may.
-    #[must_use]
-    pub fn is_flooded(&self, limits: LinkLimits) -> bool {
-        self.socket.backlog_bytes() > limits.outgoing_bytes_max
-    }
-
-    /// Whether the client has taken nothing for too long.
-    #[must_use]
-    pub fn is_slow(&self, limits: LinkLimits) -> bool {
-        self.socket.stuck_for() >= Duration::from_millis(limits.slow_ms)
-    }
-
-    /// A frame arrived.
-    pub fn seen(&self, now: Timestamp) {
-        self.last_seen.store(now.0, Ordering::Relaxed);
-    }
-
-    /// When the last frame arrived.
-    #[must_use]
-    pub fn last_seen(&self) -> Timestamp {
-        Timestamp(self.last_seen.load(Ordering::Relaxed))
-    }
-}
-
 /// Why a connection is no longer served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lost {
@@ -116,6 +63,24 @@ pub enum Lost {
     Backlog,
     /// Nothing was heard of it for `ping_timeout`.
     Silent,
+}
+
+impl From<Undelivered> for Lost {
+    fn from(why: Undelivered) -> Self {
+        match why {
+            Undelivered::Closed(_) => Self::Gone,
+            Undelivered::Lag(lag) => lag.into(),
+        }
+    }
+}
+
+impl From<Lag> for Lost {
+    fn from(lag: Lag) -> Self {
+        match lag {
+            Lag::Stuck => Self::Slow,
+            Lag::Backlog => Self::Backlog,
+        }
+    }
 }
 
 impl Lost {
@@ -142,25 +107,16 @@ pub enum Flushed {
     Over,
 }
 
-/// Bounds of a link.
-#[derive(Clone, Copy, Debug)]
-pub struct LinkLimits {
-    /// How long a connection may take nothing of what waits for it.
-    pub slow_ms: u64,
-    /// Bytes that may wait for it beside the largest delivery among them.
-    pub outgoing_bytes_max: usize,
-}
-
 /// The room's handle of one connection.
 #[derive(Debug)]
 pub struct Link {
     actor: Recipient<RoomNews>,
     /// Shared with the connection.
-    pub state: Arc<LinkState>,
-    /// Frames released by the commit at hand.
-    pending: Vec<ByteString>,
+    pub socket: Arc<Socket>,
+    /// Frames released by the commit at hand: one for everybody but its author.
+    pending: SmallVec<[ByteString; 1]>,
     pending_bytes: usize,
-    goodbye: Option<Farewell>,
+    goodbye: Option<Box<Farewell>>,
     /// Last event handed over; none until `RoomJoined` or `RoomResumed` was.
     pub sent: Option<Seq>,
 }
@@ -168,11 +124,11 @@ pub struct Link {
 impl Link {
     /// The link to a connection with this actor.
     #[must_use]
-    pub fn new(actor: Recipient<RoomNews>, state: Arc<LinkState>) -> Self {
+    pub fn new(actor: Recipient<RoomNews>, socket: Arc<Socket>) -> Self {
         Self {
             actor,
-            state,
-            pending: Vec::new(),
+            socket,
+            pending: SmallVec::new(),
             pending_bytes: 0,
             goodbye: None,
             sent: None,
@@ -190,7 +146,7 @@ impl Link {
     /// Makes the next delivery the last; whether this is the first thing in it.
     pub fn close(&mut self, farewell: Farewell) -> bool {
         let is_first = self.is_idle();
-        self.goodbye = Some(farewell);
+        self.goodbye = Some(Box::new(farewell));
         is_first
     }
 
@@ -207,24 +163,18 @@ impl Link {
     /// they are sent at most once, and the room's own events are not.
     #[must_use]
     pub fn has_room_for_relay(&self, bytes: usize, limits: LinkLimits) -> bool {
-        let waiting = self.state.socket.waiting_bytes() + self.pending_bytes;
+        let waiting = self.socket.waiting_bytes() + self.pending_bytes;
         waiting + bytes <= limits.outgoing_bytes_max / 2
     }
 
     /// Writes what is pending in one piece, and judges whether the client reads.
     pub fn flush(&mut self, limits: LinkLimits) -> Result<Flushed, Lost> {
-        if self.state.is_flooded(limits) {
-            return Err(Lost::Backlog);
-        }
-        if self.state.is_slow(limits) {
-            return Err(Lost::Slow);
-        }
         let frames = self.pending.iter().map(|frame| Outgoing::Text(frame));
-        let waiting = self.state.socket.send(frames).map_err(|_| Lost::Gone)?;
-        self.pending = Vec::new();
+        let waiting = self.socket.deliver(frames, limits)?;
+        self.pending = SmallVec::new();
         self.pending_bytes = 0;
         if let Some(farewell) = self.goodbye.take() {
-            self.actor.do_send(RoomNews::Goodbye(farewell));
+            self.actor.do_send(RoomNews::Goodbye(*farewell));
             return Ok(Flushed::Over);
         }
         Ok(match waiting {

@@ -8,7 +8,7 @@ mod requests;
 mod succession;
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     claims::Started,
-    ids::{ConnectionId, Timestamp, Version},
+    ids::{ConnectionId, ConnectionMap, Timestamp, Version},
     lease::LeaseView,
     metrics::{CommandOutcome, CommandType},
     mirror::writer::MirrorWriter,
@@ -62,11 +62,11 @@ pub struct RoomActor {
     pub(super) writer: MirrorWriter,
     supervisor: Addr<RoomSupervisor>,
     pub(super) entry: Option<Arc<Entry>>,
-    links: HashMap<ConnectionId, Link>,
+    links: ConnectionMap<Link>,
     /// Links with something to be delivered.
     touched: Vec<ConnectionId>,
     /// Links whose clients have not taken everything.
-    behind: HashSet<ConnectionId>,
+    behind: ConnectionMap<()>,
     replies: HashMap<Ticket, oneshot::Sender<Result<AdminReply, Rejection>>>,
     last_ticket: u64,
     pub(super) flight: Option<Flight>,
@@ -122,9 +122,9 @@ impl RoomActor {
             writer,
             supervisor,
             entry: None,
-            links: HashMap::new(),
+            links: ConnectionMap::default(),
             touched: Vec::new(),
-            behind: HashSet::new(),
+            behind: ConnectionMap::default(),
             replies: HashMap::new(),
             last_ticket: 0,
             flight: None,

@@ -182,7 +182,7 @@ impl RoomSupervisor {
     fn part_with(&self, room_id: RoomId, survivors: Survivors) {
         self.node.directory.end_restart(room_id);
         for link in survivors.links.into_values() {
-            link.state.socket.cut();
+            link.socket.cut();
         }
     }
 

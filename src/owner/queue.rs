@@ -1,11 +1,11 @@
 //! One FIFO per room for everything that answers or tells: an item leaves when every change before it is committed.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use bytestring::ByteString;
 
 use crate::{
-    ids::{ConnectionId, Version},
+    ids::{ConnectionId, ConnectionMap, Version},
     room::{
         effect::{Effect, Notice},
         view::AdminReply,
@@ -46,7 +46,7 @@ pub struct Queue {
     /// Irreversible effects that were overtaken while the mirror was away; they wait for a commit in any case.
     irreversible: VecDeque<Item>,
     /// Connections whose `RoomJoined` or `RoomResumed` is queued, with the relays that wait for it.
-    joining: HashMap<ConnectionId, Vec<Relay>>,
+    joining: ConnectionMap<Vec<Relay>>,
 }
 
 impl Queue {
@@ -58,7 +58,7 @@ impl Queue {
             items: VecDeque::new(),
             bytes: 0,
             irreversible: VecDeque::new(),
-            joining: HashMap::new(),
+            joining: ConnectionMap::default(),
         }
     }
 

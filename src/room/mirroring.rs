@@ -17,7 +17,7 @@ use super::{
     seat::{Presence, Seat, Waiting},
     tail::Tail,
 };
-use crate::ids::{Epoch, Seq, StayId, Timestamp, UserId, Version};
+use crate::ids::{ConnectionMap, Epoch, Seq, StayId, Timestamp, UserId, Version};
 
 /// Epoch starts that are remembered.
 const EPOCH_STARTS_MAX: usize = 16;
@@ -54,7 +54,7 @@ impl Room {
             left: snapshot.left,
             bans: snapshot.bans,
             tail: Tail::load(snapshot.tail),
-            places: HashMap::new(),
+            places: ConnectionMap::default(),
             audience: None,
             journal: Journal::new(version, false),
             is_durable: true,

@@ -4,6 +4,7 @@
 use std::{
     cell::RefCell,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -11,13 +12,9 @@ use actix_http::ws::{Codec, Frame, Message, ProtocolError};
 use bytes::{Buf, Bytes, BytesMut};
 use bytestring::ByteString;
 use futures_util::Stream;
-use tokio::{
-    io::{AsyncRead, ReadBuf},
-    net::tcp::OwnedReadHalf,
-};
 use tokio_util::codec::Decoder;
 
-use super::{scanner::FrameScanner, violation::Violation};
+use super::{scanner::FrameScanner, socket::Socket, violation::Violation};
 
 /// Bytes that are taken from the kernel at once.
 const READ_BYTES: usize = 16 * 1024;
@@ -104,7 +101,7 @@ fn explain(error: &ProtocolError) -> Violation {
 /// it is closed.
 #[derive(Debug)]
 pub struct Frames {
-    stream: OwnedReadHalf,
+    socket: Arc<Socket>,
     reader: FrameReader,
     /// Arrived, not decoded yet.
     held: Bytes,
@@ -114,9 +111,9 @@ pub struct Frames {
 impl Frames {
     /// Frames with a longer payload are refused. `early` came with the request.
     #[must_use]
-    pub fn new(stream: OwnedReadHalf, payload_bytes_max: usize, early: Bytes) -> Self {
+    pub fn new(socket: Arc<Socket>, payload_bytes_max: usize, early: Bytes) -> Self {
         Self {
-            stream,
+            socket,
             reader: FrameReader::new(payload_bytes_max),
             held: early,
             is_refused: false,
@@ -156,11 +153,10 @@ impl Stream for Frames {
         }
         INCOMING.with_borrow_mut(|buffer| {
             loop {
-                let mut arrived = ReadBuf::new(buffer);
-                let stream = Pin::new(&mut this.stream);
-                let is_over = ready!(stream.poll_read(context, &mut arrived)).is_err();
-                let mut bytes = arrived.filled();
-                if is_over || bytes.is_empty() {
+                // However it ended.
+                let count = ready!(this.socket.poll_read(context, buffer)).unwrap_or_default();
+                let mut bytes = &buffer[..count];
+                if bytes.is_empty() {
                     return Poll::Ready(None);
                 }
                 if this.is_refused {

@@ -3,9 +3,13 @@
 
 use std::{
     cell::RefCell,
-    io,
+    io::{self, Read, Write},
     net::Shutdown,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -13,14 +17,9 @@ use actix_http::ws::{CloseReason, OpCode, Parser};
 use bytes::{Buf, BytesMut};
 use socket2::SockRef;
 use thiserror::Error;
-use tokio::{
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
-    runtime::Handle,
-    sync::Notify,
-};
+use tokio::{io::Interest, net::TcpStream, runtime::Handle, sync::Notify};
+
+use crate::ids::Timestamp;
 
 /// A thread's buffer for frames on their way into the kernel; a larger one is not kept.
 const SCRATCH_BYTES_MAX: usize = 64 * 1024;
@@ -47,23 +46,53 @@ pub enum Outgoing<'a> {
 #[error("the socket is closed")]
 pub struct SocketClosed;
 
-/// See the module.
+/// How far a client may be behind.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkLimits {
+    /// How long a connection may take nothing of what waits for it.
+    pub slow_ms: u64,
+    /// Bytes that may wait for it beside the largest delivery among them.
+    pub outgoing_bytes_max: usize,
+}
+
+/// In which way a client is too far behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Lag {
+    /// It took nothing for too long.
+    #[error("the client takes nothing")]
+    Stuck,
+    /// Too much waits for it.
+    #[error("too much waits for the client")]
+    Backlog,
+}
+
+/// Why frames were not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Undelivered {
+    /// There is no client any more.
+    #[error(transparent)]
+    Closed(#[from] SocketClosed),
+    /// There is one, and it is too far behind.
+    #[error(transparent)]
+    Lag(#[from] Lag),
+}
+
+/// See the module. All that a delivery touches lies together: with thousands of connections each further place in memory is a
+/// wait for it.
 #[derive(Debug)]
 pub struct Socket {
-    stream: OwnedWriteHalf,
+    stream: TcpStream,
     out: Mutex<Out>,
+    /// When the last frame of the client came, in milliseconds since 1970.
+    last_seen: AtomicI64,
     /// Nothing waits any more.
     drained: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Out {
-    /// Encoded frames, or the rest of one, that the kernel has not taken.
-    waiting: BytesMut,
-    /// Bytes of the largest piece among them.
-    largest: usize,
-    /// When it last took something; none: nothing waits.
-    stuck_since: Option<Instant>,
+    /// None: the kernel has taken everything.
+    waiting: Option<Box<Waiting>>,
     /// The Close frame was said.
     is_closed: bool,
     /// Shut down, by whomever.
@@ -72,22 +101,113 @@ struct Out {
     is_shut: bool,
 }
 
+/// What the kernel has not taken.
+#[derive(Debug)]
+struct Waiting {
+    /// Encoded frames, or the rest of one.
+    bytes: BytesMut,
+    /// Bytes of the largest piece among them.
+    largest: usize,
+    /// When the kernel last took something.
+    since: Instant,
+}
+
+impl Out {
+    fn waiting_bytes(&self) -> usize {
+        self.waiting
+            .as_ref()
+            .map_or(0, |waiting| waiting.bytes.len())
+    }
+
+    /// See [`Socket::backlog_bytes`].
+    fn backlog_bytes(&self) -> usize {
+        match &self.waiting {
+            Some(waiting) if !self.is_over => waiting.bytes.len().saturating_sub(waiting.largest),
+            Some(_) | None => 0,
+        }
+    }
+
+    fn stuck_for(&self) -> Duration {
+        self.waiting
+            .as_ref()
+            .map_or(Duration::ZERO, |waiting| waiting.since.elapsed())
+    }
+
+    fn judge(&self, limits: LinkLimits) -> Result<(), Lag> {
+        if self.waiting.is_none() {
+            Ok(())
+        } else if self.backlog_bytes() > limits.outgoing_bytes_max {
+            Err(Lag::Backlog)
+        } else if self.stuck_for() >= Duration::from_millis(limits.slow_ms) {
+            Err(Lag::Stuck)
+        } else {
+            Ok(())
+        }
+    }
+}
+
 impl Socket {
-    /// The socket of an upgraded connection, and where its frames are read.
+    /// The socket of an upgraded connection that was heard of at `now`.
     #[must_use]
-    pub fn new(stream: TcpStream) -> (Arc<Self>, OwnedReadHalf) {
-        let (reader, stream) = stream.into_split();
-        let socket = Arc::new(Self {
+    pub fn new(stream: TcpStream, now: Timestamp) -> Arc<Self> {
+        Arc::new(Self {
             stream,
             out: Mutex::default(),
+            last_seen: AtomicI64::new(now.0),
             drained: Notify::new(),
-        });
-        (socket, reader)
+        })
+    }
+
+    /// Reads what has come; zero bytes: the end.
+    ///
+    /// # Errors
+    /// When the connection broke.
+    pub(super) fn poll_read(
+        &self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_read_ready(context))?;
+            let mut count = None;
+            let tried = self.stream.try_io(Interest::READABLE, || {
+                let read = (&*SockRef::from(&self.stream)).read(buffer)?;
+                count = Some(read);
+                // Less than there is room for: nothing is left, and the kernel need not be asked before it says so.
+                match read == 0 || read == buffer.len() {
+                    true => Ok(()),
+                    false => Err(io::ErrorKind::WouldBlock.into()),
+                }
+            });
+            match (count, tried) {
+                (Some(count), _) => return Poll::Ready(Ok(count)),
+                (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+                (None, tried) => return Poll::Ready(tried.map(|()| 0)),
+            }
+        }
+    }
+
+    /// A frame arrived.
+    pub fn seen(&self, now: Timestamp) {
+        self.last_seen.store(now.0, Ordering::Relaxed);
+    }
+
+    /// When the last frame arrived.
+    #[must_use]
+    pub fn last_seen(&self) -> Timestamp {
+        Timestamp(self.last_seen.load(Ordering::Relaxed))
+    }
+
+    /// Asks for a sign of life.
+    pub fn ping(self: &Arc<Self>) {
+        if let Err(closed) = self.send([Outgoing::Ping]) {
+            tracing::debug!(%closed, "no ping");
+        }
     }
 
     /// Writes frames, in one piece; what the kernel does not take now waits. After a Close frame nothing is written any more.
     ///
-    /// Must be called inside a tokio runtime, which writes what waits. The caller bounds it by [`backlog_bytes`](Self::backlog_bytes).
+    /// Must be called inside a tokio runtime, which writes what waits. The caller bounds it: see [`judge`](Self::judge).
     ///
     /// Answers how many bytes wait then.
     ///
@@ -97,8 +217,37 @@ impl Socket {
         self: &Arc<Self>,
         frames: impl IntoIterator<Item = Outgoing<'a>>,
     ) -> Result<usize, SocketClosed> {
+        self.encode_and_write(&mut self.out(), frames)
+    }
+
+    /// The same, unless the client is too far behind already.
+    ///
+    /// # Errors
+    /// See [`Undelivered`].
+    pub fn deliver<'a>(
+        self: &Arc<Self>,
+        frames: impl IntoIterator<Item = Outgoing<'a>>,
+        limits: LinkLimits,
+    ) -> Result<usize, Undelivered> {
+        let mut out = self.out();
+        out.judge(limits)?;
+        Ok(self.encode_and_write(&mut out, frames)?)
+    }
+
+    /// Whether the client is too far behind.
+    ///
+    /// # Errors
+    /// In which way it is.
+    pub fn judge(&self, limits: LinkLimits) -> Result<(), Lag> {
+        self.out().judge(limits)
+    }
+
+    fn encode_and_write<'a>(
+        self: &Arc<Self>,
+        out: &mut Out,
+        frames: impl IntoIterator<Item = Outgoing<'a>>,
+    ) -> Result<usize, SocketClosed> {
         OUTGOING.with_borrow_mut(|bytes| {
-            let mut out = self.out();
             bytes.clear();
             for frame in frames {
                 if out.is_closed {
@@ -106,7 +255,7 @@ impl Socket {
                 }
                 out.is_closed = frame.encode(bytes);
             }
-            let sent = self.write(&mut out, bytes).map(|()| out.waiting.len());
+            let sent = self.write(out, bytes).map(|()| out.waiting_bytes());
             if bytes.capacity() > SCRATCH_BYTES_MAX {
                 *bytes = BytesMut::new();
             }
@@ -118,34 +267,26 @@ impl Socket {
         if out.is_over {
             return Err(SocketClosed);
         }
-        let is_first = out.waiting.is_empty();
-        let taken = if is_first && !bytes.is_empty() {
-            self.try_write(out, bytes)?
-        } else {
-            0
-        };
-        if taken == bytes.len() {
+        if let Some(waiting) = &mut out.waiting {
+            waiting.bytes.extend_from_slice(bytes);
+            waiting.largest = waiting.largest.max(bytes.len());
             return Ok(());
         }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        // Past the runtime's own record of the socket, which would say the same: it nearly always can be written to.
+        let taken = taken(out, (&*SockRef::from(&self.stream)).write(bytes))?;
         let rest = &bytes[taken..];
-        out.waiting.extend_from_slice(rest);
-        out.largest = out.largest.max(rest.len());
-        if is_first {
-            out.stuck_since = Some(Instant::now());
+        if !rest.is_empty() {
+            out.waiting = Some(Box::new(Waiting {
+                bytes: BytesMut::from(rest),
+                largest: rest.len(),
+                since: Instant::now(),
+            }));
             tokio::spawn(Arc::clone(self).drain());
         }
         Ok(())
-    }
-
-    fn try_write(&self, out: &mut Out, bytes: &[u8]) -> Result<usize, SocketClosed> {
-        match self.stream.try_write(bytes) {
-            Ok(taken) => Ok(taken),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            Err(_) => {
-                out.is_over = true;
-                Err(SocketClosed)
-            }
-        }
     }
 
     /// Writes what waits; runs only while something does.
@@ -153,26 +294,22 @@ impl Socket {
         loop {
             let writable = self.stream.writable().await;
             let mut out = self.out();
-            let waiting = std::mem::take(&mut out.waiting);
-            let taken = match writable {
-                Ok(()) => self.try_write(&mut out, &waiting),
-                Err(_) => Err(SocketClosed),
+            let Some(mut waiting) = out.waiting.take() else {
+                break;
             };
+            let written = writable.and_then(|()| self.stream.try_write(&waiting.bytes));
             // Else it is lost: the rest of a frame must not be followed by another.
-            out.is_over |= taken.is_err();
-            if let Ok(taken) = taken {
-                out.waiting = waiting;
-                if taken > 0 {
-                    out.waiting.advance(taken);
-                    out.stuck_since = Some(Instant::now());
+            if let Ok(count) = taken(&mut out, written) {
+                waiting.bytes.advance(count);
+                if count > 0 {
+                    waiting.since = Instant::now();
+                }
+                if !waiting.bytes.is_empty() {
+                    out.waiting = Some(waiting);
+                    continue;
                 }
             }
-            if out.waiting.is_empty() {
-                out.waiting = BytesMut::new();
-                out.largest = 0;
-                out.stuck_since = None;
-                break;
-            }
+            break;
         }
         self.drained.notify_waiters();
     }
@@ -180,26 +317,20 @@ impl Socket {
     /// Bytes that the kernel has not taken yet.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
-        self.out().waiting.len()
+        self.out().waiting_bytes()
     }
 
     /// Of them, those beside the largest piece: one piece may be larger than what may wait, as the state of a big room is. None
     /// of a socket that was cut.
     #[must_use]
     pub fn backlog_bytes(&self) -> usize {
-        let out = self.out();
-        match out.is_over {
-            true => 0,
-            false => out.waiting.len().saturating_sub(out.largest),
-        }
+        self.out().backlog_bytes()
     }
 
     /// For how long the kernel has taken nothing of what waits; zero: nothing waits.
     #[must_use]
     pub fn stuck_for(&self) -> Duration {
-        self.out()
-            .stuck_since
-            .map_or(Duration::ZERO, |since| since.elapsed())
+        self.out().stuck_for()
     }
 
     /// Returns as soon as nothing waits, or the socket is closed.
@@ -218,7 +349,7 @@ impl Socket {
         let mut out = self.out();
         out.is_closed = true;
         let runtime = Handle::try_current();
-        let (false, Ok(runtime)) = (out.waiting.is_empty(), runtime) else {
+        let (Some(_), Ok(runtime)) = (&out.waiting, runtime) else {
             return self.shut_down(&mut out);
         };
         let socket = Arc::clone(self);
@@ -239,7 +370,7 @@ impl Socket {
         if std::mem::replace(&mut out.is_shut, true) {
             return;
         }
-        if let Err(error) = SockRef::from(self.stream.as_ref()).shutdown(Shutdown::Both) {
+        if let Err(error) = SockRef::from(&self.stream).shutdown(Shutdown::Both) {
             // The client was faster.
             tracing::debug!(%error, "socket was closed already");
         }
@@ -248,6 +379,18 @@ impl Socket {
     fn out(&self) -> MutexGuard<'_, Out> {
         // Each change is complete in itself.
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How much the kernel took; it may take nothing now.
+fn taken(out: &mut Out, written: io::Result<usize>) -> Result<usize, SocketClosed> {
+    match written {
+        Ok(count) => Ok(count),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        Err(_) => {
+            out.is_over = true;
+            Err(SocketClosed)
+        }
     }
 }
 

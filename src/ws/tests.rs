@@ -13,6 +13,7 @@ use actix_web_actors::ws::handshake_with_protocols;
 use futures_util::StreamExt;
 
 use super::{listener::HttpLimits, *};
+use crate::ids::Timestamp;
 
 mod slow;
 
@@ -102,9 +103,10 @@ fn upgrade(
     let response = handshake_with_protocols(request, &[])?.finish();
     let socket = OnUpgrade::of_request(request).unwrap().socket();
     actix_web::rt::spawn(async move {
-        let (socket, reader) = Socket::new(socket.await.expect("the client waits"));
+        let stream = socket.await.expect("the client waits");
+        let socket = Socket::new(stream, Timestamp(0));
         collected.lock().unwrap().push(Arc::clone(&socket));
-        let frames = Frames::new(reader, MESSAGE_BYTES_MAX, early(payload));
+        let frames = Frames::new(Arc::clone(&socket), MESSAGE_BYTES_MAX, early(payload));
         echo(socket, frames, stopped).await;
     });
     Ok(response)

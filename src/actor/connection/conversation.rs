@@ -55,7 +55,7 @@ impl Connection {
                     resume,
                     region,
                     actor: context.address().recipient(),
-                    state: Arc::clone(&self.state),
+                    socket: Arc::clone(&self.socket),
                 };
                 let (gate, origin) = (Arc::clone(&self.gate), self.origin.clone());
                 async move { forward::enter(&gate, attempt, &token, origin).await }
@@ -102,8 +102,8 @@ impl Connection {
                 self.phase = Phase::Joined(room);
             }
             Ok(Entered::There(opened)) => {
-                let state = Arc::clone(&self.state);
-                let owner = pump::start(&self.gate.node, context.address(), state, *opened);
+                let socket = Arc::clone(&self.socket);
+                let owner = pump::start(&self.gate.node, context.address(), socket, *opened);
                 self.phase = Phase::Forwarded(owner);
             }
             Err(Refusal { rejection, reason }) => {

@@ -24,11 +24,11 @@ use super::{Connection, Phase, forward::Opened};
 use crate::{
     actor::{
         Node,
-        link::{CLOSE_TIMEOUT, Farewell, LinkState, Lost},
+        link::{CLOSE_TIMEOUT, Farewell, Lost},
     },
     cluster::socket::NodeSocket,
     room::goodbye::GoodbyeReason,
-    ws::{Outgoing, SocketClosed},
+    ws::{Outgoing, Socket, SocketClosed},
 };
 
 /// Messages of a client that wait for the owner's socket; beyond it the client is held back.
@@ -63,7 +63,7 @@ enum Outcome {
 /// The client's side of a forwarded connection.
 struct Receiver {
     connection: Addr<Connection>,
-    state: Arc<LinkState>,
+    socket: Arc<Socket>,
     node: Arc<Node>,
 }
 
@@ -87,13 +87,13 @@ impl Drop for Counted {
 pub(super) fn start(
     node: &Arc<Node>,
     connection: Addr<Connection>,
-    state: Arc<LinkState>,
+    socket: Arc<Socket>,
     opened: Opened,
 ) -> mpsc::Sender<ByteString> {
     let (to_owner, texts) = mpsc::channel(WAITING_TEXTS_MAX);
     let receiver = Receiver {
         connection,
-        state,
+        socket,
         node: Arc::clone(node),
     };
     let counted = Counted::new(node);
@@ -205,7 +205,7 @@ async fn read(
             _ = judge.tick() => {
                 if pinged.elapsed() >= ping_interval {
                     pinged = Instant::now();
-                    receiver.state.ping();
+                    receiver.socket.ping();
                 }
                 if let Some(lost) = receiver.judge() {
                     receiver.cut(lost);
@@ -235,11 +235,11 @@ async fn part(mut sink: SplitSink<NodeSocket, NodeFrame>, mut stream: SplitStrea
 impl Receiver {
     /// Ends when the client has taken all of it.
     fn deliver(&self, frames: Vec<ByteString>) -> BoxFuture<'static, Result<(), SocketClosed>> {
-        let state = Arc::clone(&self.state);
+        let socket = Arc::clone(&self.socket);
         async move {
             let frames = frames.iter().map(|frame| Outgoing::Text(frame));
-            state.socket.send(frames)?;
-            state.socket.drained().await;
+            socket.send(frames)?;
+            socket.drained().await;
             Ok(())
         }
         .boxed()
@@ -247,10 +247,10 @@ impl Receiver {
 
     /// Why the client must go, if it must.
     fn judge(&self) -> Option<Lost> {
-        if self.state.is_slow(self.node.limits.link) {
-            return Some(Lost::Slow);
+        if let Err(lag) = self.socket.judge(self.node.limits.link) {
+            return Some(lag.into());
         }
-        let silent_ms = self.node.clock.now().ms_since(self.state.last_seen());
+        let silent_ms = self.node.clock.now().ms_since(self.socket.last_seen());
         (silent_ms >= self.node.limits.ping_timeout_ms).then_some(Lost::Silent)
     }
 
@@ -258,6 +258,6 @@ impl Receiver {
         if let Some(reason) = lost.eviction() {
             self.node.metrics.eviction(reason);
         }
-        self.state.socket.cut();
+        self.socket.cut();
     }
 }

@@ -72,7 +72,7 @@ impl RoomActor {
                     self.behind.remove(&connection_id);
                 }
                 Ok(Flushed::Behind) => {
-                    self.behind.insert(connection_id);
+                    self.behind.insert(connection_id, ());
                 }
                 Ok(Flushed::Taken) => {
                     self.behind.remove(&connection_id);
@@ -89,14 +89,14 @@ impl RoomActor {
     /// The room is over: its connections have their goodbye; one that has none is closed without.
     pub(super) fn part_with_all(&mut self) {
         for (_, link) in std::mem::take(&mut self.links) {
-            link.state.socket.finish(CLOSE_TIMEOUT);
+            link.socket.finish(CLOSE_TIMEOUT);
         }
     }
 
     fn drop_link(&mut self, connection_id: ConnectionId, reason: Lost) {
         self.behind.remove(&connection_id);
         if let Some(link) = self.links.remove(&connection_id) {
-            link.state.socket.cut();
+            link.socket.cut();
         }
         if let Some(reason) = reason.eviction() {
             info!(room = %self.owner.room().room_id(), connection = %connection_id, ?reason, "connection evicted");
@@ -107,7 +107,7 @@ impl RoomActor {
     /// Asks all for a sign of life. Those whose socket is closed are noticed by their actors.
     pub(super) fn ping_all(&self) {
         for link in self.links.values() {
-            link.state.ping();
+            link.socket.ping();
         }
     }
 
@@ -117,7 +117,7 @@ impl RoomActor {
         let mut silent = Vec::new();
         let mut oldest = now;
         for (connection_id, link) in &self.links {
-            let last_seen = link.state.last_seen();
+            let last_seen = link.socket.last_seen();
             if now.ms_since(last_seen) >= too_long_ms {
                 silent.push(*connection_id);
             } else {

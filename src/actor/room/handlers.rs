@@ -34,7 +34,7 @@ impl Handler<Enter> for RoomActor {
         if self.owner.is_full() {
             return Applied::Busy;
         }
-        let link = Link::new(message.actor, message.state);
+        let link = Link::new(message.actor, message.socket);
         self.links.insert(message.join.connection_id, link);
         self.run(context, Input::Join(message.join));
         self.applied()
@@ -130,7 +130,7 @@ impl Handler<Tick> for RoomActor {
         self.owner.tick(now);
         self.say_if_durability_changed(was_degraded);
         self.mirror(context, now);
-        self.touched.extend(self.behind.iter().copied());
+        self.touched.extend(self.behind.keys().copied());
         if self.departing.is_some() || self.owner.room().is_closed() {
             return self.settle(context);
         }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use url::Url;
 
 use crate::{
-    actor::link::{LinkState, RoomNews},
+    actor::link::RoomNews,
     ids::{ConnectionId, RoomId, TenantId},
     mirror::Ownership,
     room::{
@@ -17,6 +17,7 @@ use crate::{
         input::Join,
         view::{AdminReply, Rejection},
     },
+    ws::Socket,
 };
 
 /// What became of a request: the answer to the client itself comes through the room's FIFO.
@@ -45,7 +46,7 @@ pub struct Enter {
     /// The connection's actor.
     pub actor: Recipient<RoomNews>,
     /// Shared with the connection.
-    pub state: Arc<LinkState>,
+    pub socket: Arc<Socket>,
 }
 
 /// A participant's command.

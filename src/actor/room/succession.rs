@@ -1,6 +1,6 @@
 //! The end of a room's actor, by decision or by failure, and how a successor takes over its connections.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use actix::{ActorContext, AsyncContext, Context};
 use tokio::sync::oneshot;
@@ -14,7 +14,7 @@ use crate::{
         link::{Farewell, Link},
         supervisor::RoomGone,
     },
-    ids::{ConnectionId, NodeId},
+    ids::{ConnectionId, ConnectionMap, NodeId},
     mirror::Ownership,
     protocol::encode_error,
     room::{
@@ -29,7 +29,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Survivors {
     /// Open connections.
-    pub links: HashMap<ConnectionId, Link>,
+    pub links: ConnectionMap<Link>,
     /// Commands that were applied but not answered.
     pub unanswered: Vec<(ConnectionId, u64)>,
     /// The command that made the room fail.
@@ -135,7 +135,7 @@ impl RoomActor {
                 .sent
                 .and_then(|sent| self.owner.room().events_after(sent))
             else {
-                link.state.socket.cut();
+                link.socket.cut();
                 continue;
             };
             link.sent = Some(seq);
