@@ -6,6 +6,8 @@
 mod faults;
 #[path = "store/history.rs"]
 mod history;
+#[path = "store/pool.rs"]
+mod pool;
 #[path = "common/postgres.rs"]
 mod postgres;
 #[path = "store/recording.rs"]
