@@ -8,6 +8,7 @@
 mod api_keys;
 mod bans;
 mod connect;
+mod facts;
 mod fault;
 mod migrations;
 mod page;
@@ -30,6 +31,7 @@ use uuid::Uuid;
 
 pub use api_keys::{ApiKey, Scope};
 pub use bans::BANS_MAX;
+pub use facts::RoomFacts;
 pub use fault::StoreFault;
 pub use page::{PAGE_MAX, Page, Paged};
 pub use record::{OpenSession, Opening, RECORD_BATCH};

@@ -7,7 +7,7 @@ mod steps;
 
 use diesel::{
     ExpressionMethods, NullableExpressionMethods, OptionalExtension, QueryDsl, Queryable,
-    Selectable, SelectableHelper,
+    Selectable, SelectableHelper, dsl,
 };
 use diesel_async::{AsyncConnection, RunQueryDsl};
 
@@ -142,11 +142,7 @@ impl Store {
     /// When the database does not do its part.
     pub async fn open_sessions_of(&self, room: RoomId) -> Result<Vec<OpenSession>, StoreFault> {
         on_connection!(self, |conn, _is_repeat| {
-            sessions::table
-                .filter(sessions::room_id.eq(room))
-                .filter(sessions::end_time.is_null())
-                .order((sessions::start_time.desc(), sessions::id.desc()))
-                .limit(OPEN_PER_ROOM_MAX)
+            open_by_age(room)
                 .select(OpenSession::as_select())
                 .load(conn)
                 .await
@@ -209,4 +205,15 @@ impl Store {
             Ok(closed == 1 || is_repeat)
         })
     }
+}
+
+/// The sessions of a room that are open, latest first.
+#[dsl::auto_type]
+pub(super) fn open_by_age(room: RoomId) -> _ {
+    let limit: i64 = OPEN_PER_ROOM_MAX;
+    sessions::table
+        .filter(sessions::room_id.eq(room))
+        .filter(sessions::end_time.is_null())
+        .order((sessions::start_time.desc(), sessions::id.desc()))
+        .limit(limit)
 }
