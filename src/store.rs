@@ -1,6 +1,7 @@
 //! The store: tenants, users, rooms, sessions, attendances, bans and API keys in SQL, on PostgreSQL or SQLite.
 //!
-//! One schema and one text per query serve both databases. Every call ends within [`StoreOptions::timeout`] and fails with a
+//! One schema serves both databases, and one text per query, except for what each call of a room needs: beginning and recording
+//! are few exchanges in each database's own way. Every call ends within [`StoreOptions::timeout`] and fails with a
 //! [`StoreFault`] that says whether waiting helps; what the caller may have got wrong is an ordinary answer ([`Created`],
 //! [`Update`] and their like). When a pooled connection turns out dead, the call is repeated once on a fresh one, so the
 //! queries are written to be harmless when repeated.

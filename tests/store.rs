@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "store/batches.rs"]
+mod batches;
 #[path = "store/faults.rs"]
 mod faults;
 #[path = "store/history.rs"]
