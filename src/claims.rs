@@ -18,7 +18,7 @@ use tracing::warn;
 
 use self::bases::Bases;
 pub use self::{
-    ports::{Alone, Former, Ledger, Peers},
+    ports::{Alone, Beginning, Former, Ledger, Peers},
     tenure::Tenure,
 };
 use crate::{
@@ -147,8 +147,9 @@ impl Claimant {
                 None if tenant_id.is_none() => return Err(StartError::RoomNotFound),
                 // Unknown to the mirror: it is begun from SQL, if it exists at all.
                 None => {
-                    let basis = self.basis_of(room_id, tenant_id).await?;
-                    let Some(lost) = self.may_begin(room_id, generation.as_deref()).await? else {
+                    let (basis, open) = self.beginning_of(room_id, tenant_id).await?;
+                    let may_begin = self.may_begin(room_id, generation.as_deref(), open);
+                    let Some(lost) = may_begin.await? else {
                         if tokio::time::Instant::now() >= until {
                             warn!(room = %room_id, "SQL has a live session that the mirror does not know");
                             return Err(StartError::Unavailable);
@@ -301,7 +302,7 @@ impl Claimant {
             None => {
                 let basis = match basis {
                     Some(basis) => basis,
-                    None => self.basis_of(room_id, None).await?,
+                    None => self.beginning_of(room_id, None).await?.0,
                 };
                 (Room::create(rules, basis, epoch, now), false)
             }
@@ -312,30 +313,6 @@ impl Claimant {
             term,
             is_restored,
         }))
-    }
-
-    /// What SQL knows of the room; while SQL is away, what was known when the room was last started here.
-    async fn basis_of(
-        &self,
-        room_id: RoomId,
-        tenant_id: Option<TenantId>,
-    ) -> Result<RoomBasis, StartError> {
-        let basis = match self.ledger.basis(room_id).await {
-            Ok(Some(basis)) => {
-                self.memory().bases.insert(basis.clone());
-                basis
-            }
-            Ok(None) => return Err(StartError::RoomNotFound),
-            Err(fault) => {
-                warn!(room = %room_id, %fault, "cannot read the room from SQL");
-                let remembered = self.memory().bases.get(room_id);
-                remembered.ok_or(StartError::Unavailable)?
-            }
-        };
-        if tenant_id.is_some_and(|tenant| tenant != basis.tenant_id) {
-            return Err(StartError::ForeignTenant);
-        }
-        Ok(basis)
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

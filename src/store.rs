@@ -1,6 +1,7 @@
 //! The store: tenants, users, rooms, sessions, attendances, bans and API keys in SQL, on PostgreSQL or SQLite.
 //!
-//! One schema and one text per query serve both databases. Every call ends within [`StoreOptions::timeout`] and fails with a
+//! One schema serves both databases, and one text per query, except for what each call of a room needs: beginning and recording
+//! are few exchanges in each database's own way. Every call ends within [`StoreOptions::timeout`] and fails with a
 //! [`StoreFault`] that says whether waiting helps; what the caller may have got wrong is an ordinary answer ([`Created`],
 //! [`Update`] and their like). When a pooled connection turns out dead, the call is repeated once on a fresh one, so the
 //! queries are written to be harmless when repeated.
@@ -8,6 +9,7 @@
 mod api_keys;
 mod bans;
 mod connect;
+mod facts;
 mod fault;
 mod migrations;
 mod page;
@@ -30,6 +32,7 @@ use uuid::Uuid;
 
 pub use api_keys::{ApiKey, Scope};
 pub use bans::BANS_MAX;
+pub use facts::RoomFacts;
 pub use fault::StoreFault;
 pub use page::{PAGE_MAX, Page, Paged};
 pub use record::{OpenSession, Opening, RECORD_BATCH};

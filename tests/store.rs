@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "store/batches.rs"]
+mod batches;
 #[path = "store/faults.rs"]
 mod faults;
 #[path = "store/history.rs"]
 mod history;
+#[path = "store/pool.rs"]
+mod pool;
 #[path = "common/postgres.rs"]
 mod postgres;
 #[path = "store/recording.rs"]

@@ -2,20 +2,48 @@
 
 use tracing::warn;
 
-use super::{Claimant, StartError, unavailable};
+use super::{Beginning, Claimant, StartError, unavailable};
 use crate::{
-    ids::{RoomId, SessionId},
+    ids::{RoomId, SessionId, TenantId},
+    room::RoomBasis,
     store::OpenSession,
 };
 
 impl Claimant {
+    /// What SQL knows of the room, and its open sessions there. While SQL is away: what was known when the room was last started
+    /// here, and no sessions.
+    pub(super) async fn beginning_of(
+        &self,
+        room_id: RoomId,
+        tenant_id: Option<TenantId>,
+    ) -> Result<(RoomBasis, Option<Vec<OpenSession>>), StartError> {
+        let (basis, open) = match self.ledger.beginning(room_id).await {
+            Ok(Some(Beginning { basis, open })) => {
+                self.memory().bases.insert(basis.clone());
+                (basis, Some(open))
+            }
+            Ok(None) => return Err(StartError::RoomNotFound),
+            Err(fault) => {
+                warn!(room = %room_id, %fault, "cannot read the room from SQL");
+                let remembered = self.memory().bases.get(room_id);
+                (remembered.ok_or(StartError::Unavailable)?, None)
+            }
+        };
+        if tenant_id.is_some_and(|tenant| tenant != basis.tenant_id) {
+            return Err(StartError::ForeignTenant);
+        }
+        Ok((basis, open))
+    }
+
     /// Whether a room that the mirror does not know may begin anew, and which of its sessions are lost then. Not while an owner
     /// may be about to write it again: when the mirror lost everything a moment ago, or when SQL has a session of it as live
-    /// that no close explains. `generation`: of the mirror, read after that was seen not to know the room, so a loss before shows.
+    /// that no close explains. `generation`, `open`: of the mirror and of SQL, read after the mirror was seen not to know the room,
+    /// so that a loss before shows; no `open`: SQL is away.
     pub(super) async fn may_begin(
         &self,
         room_id: RoomId,
         generation: Option<&str>,
+        open: Option<Vec<OpenSession>>,
     ) -> Result<Option<Vec<SessionId>>, StartError> {
         let now = self.clock.now();
         if let Some(lease) = self.tenure.lease()
@@ -23,10 +51,10 @@ impl Claimant {
         {
             return Ok(None);
         }
-        match self.ledger.open_sessions(room_id).await {
-            Ok(open) => self.lost_of(room_id, open).await,
+        match open {
+            Some(open) => self.lost_of(room_id, open).await,
             // The room has been live here before, and its last close is in the outbox at least: unless that was lost.
-            Err(_) => Ok((!self.has_lost_everything()).then(Vec::new)),
+            None => Ok((!self.has_lost_everything()).then(Vec::new)),
         }
     }
 

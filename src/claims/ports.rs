@@ -1,24 +1,28 @@
 //! What claiming asks of SQL and of the other nodes.
 
-use std::collections::BTreeMap;
-
 use async_trait::async_trait;
 
 use crate::{
     ids::{NodeId, RoomId, SessionId, Timestamp},
     mirror::MirrorFault,
     room::{RoomBasis, record::BanRecord},
-    store::{OpenSession, Store, StoreFault},
+    store::{OpenSession, RoomFacts, Store, StoreFault},
 };
+
+/// What SQL has of a room that is to begin.
+#[derive(Clone, Debug)]
+pub struct Beginning {
+    /// What its new session begins from.
+    pub basis: RoomBasis,
+    /// Its sessions without end.
+    pub open: Vec<OpenSession>,
+}
 
 /// SQL, as far as ownership is concerned.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
-    /// What a new session of a room begins from; none: unknown or deleted.
-    async fn basis(&self, room_id: RoomId) -> Result<Option<RoomBasis>, StoreFault>;
-
-    /// The sessions of a room without end.
-    async fn open_sessions(&self, room_id: RoomId) -> Result<Vec<OpenSession>, StoreFault>;
+    /// What a room begins from; none: unknown or deleted.
+    async fn beginning(&self, room_id: RoomId) -> Result<Option<Beginning>, StoreFault>;
 
     /// Whether a session is recorded with its end.
     async fn is_closed(&self, session_id: SessionId) -> Result<bool, StoreFault>;
@@ -29,27 +33,22 @@ pub trait Ledger: Send + Sync + 'static {
 
 #[async_trait]
 impl Ledger for Store {
-    async fn basis(&self, room_id: RoomId) -> Result<Option<RoomBasis>, StoreFault> {
-        let Some(row) = self.any_room(room_id).await? else {
-            return Ok(None);
-        };
-        let bans: BTreeMap<_, _> = self
-            .bans(room_id)
-            .await?
-            .into_iter()
-            .map(|(user_id, created_at)| (user_id, BanRecord { created_at }))
-            .collect();
-        Ok(Some(RoomBasis {
-            room_id,
-            tenant_id: row.tenant_id,
-            host_user_id: row.host_user_id,
-            settings: row.settings,
-            bans,
+    async fn beginning(&self, room_id: RoomId) -> Result<Option<Beginning>, StoreFault> {
+        let facts = self.room_facts(room_id).await?;
+        Ok(facts.map(|RoomFacts { room, bans, open }| {
+            let bans = bans
+                .into_iter()
+                .map(|(user_id, created_at)| (user_id, BanRecord { created_at }))
+                .collect();
+            let basis = RoomBasis {
+                room_id,
+                tenant_id: room.tenant_id,
+                host_user_id: room.host_user_id,
+                settings: room.settings,
+                bans,
+            };
+            Beginning { basis, open }
         }))
-    }
-
-    async fn open_sessions(&self, room_id: RoomId) -> Result<Vec<OpenSession>, StoreFault> {
-        self.open_sessions_of(room_id).await
     }
 
     async fn is_closed(&self, session_id: SessionId) -> Result<bool, StoreFault> {

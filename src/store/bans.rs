@@ -1,7 +1,7 @@
 //! Bans: they hold for a room until lifted.
 
 use diesel::{
-    ExpressionMethods, QueryDsl,
+    ExpressionMethods, QueryDsl, dsl,
     result::{DatabaseErrorKind, Error},
 };
 use diesel_async::RunQueryDsl;
@@ -60,15 +60,17 @@ impl Store {
     /// # Errors
     /// When the database does not do its part.
     pub async fn bans(&self, room: RoomId) -> Result<Vec<(UserId, Timestamp)>, StoreFault> {
-        let limit = i64::try_from(BANS_MAX).expect("a small bound");
-        on_connection!(self, |conn, _is_repeat| {
-            bans::table
-                .filter(bans::room_id.eq(room))
-                .order((bans::created_at.asc(), bans::user_id.asc()))
-                .limit(limit)
-                .select((bans::user_id, bans::created_at))
-                .load(conn)
-                .await
-        })
+        on_connection!(self, |conn, _is_repeat| bans_by_age(room).load(conn).await)
     }
+}
+
+/// The bans of a room, oldest first, at most [`BANS_MAX`].
+#[dsl::auto_type]
+pub(super) fn bans_by_age(room: RoomId) -> _ {
+    let limit: i64 = i64::try_from(BANS_MAX).expect("a small bound");
+    bans::table
+        .filter(bans::room_id.eq(room))
+        .order((bans::created_at.asc(), bans::user_id.asc()))
+        .limit(limit)
+        .select((bans::user_id, bans::created_at))
 }

@@ -2,10 +2,10 @@
 
 use std::{error::Error, time::Duration};
 
-use deadpool::managed::QueueMode;
+use deadpool::managed::{Hook, HookError, Manager, PoolBuilder, QueueMode};
 use diesel::{ConnectionError, ConnectionResult};
 use diesel_async::{
-    AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
+    AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
     pooled_connection::{
         AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool::Pool,
     },
@@ -21,6 +21,9 @@ use super::{
 
 /// A silent TCP connection is probed after this time.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+/// A connection that was lent more recently is lent again without asking the server first: a call that meets a dead one is
+/// repeated on a fresh one.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// Where a URL leads.
 pub(super) enum Target {
@@ -106,20 +109,27 @@ pub(super) fn postgres_pool(
         }
         .boxed()
     });
-    // A member that died while idle is found here and replaced; one that hangs must leave time for the next.
-    manager.recycling_method = RecyclingMethod::CustomFunction(Box::new(move |connection| {
+    // What the driver saw being closed is refused without asking.
+    manager.recycling_method = RecyclingMethod::Fast;
+    let manager = AsyncDieselConnectionManager::new_with_config("", manager);
+    finish(builder(manager, options).pre_recycle(probe(timeout)))
+}
+
+/// Finds a member that died while idle, so that it is replaced; one that hangs must leave time for the next.
+fn probe(timeout: Duration) -> Hook<AsyncDieselConnectionManager<AsyncPgConnection>> {
+    Hook::async_fn(move |connection, metrics| {
+        let is_trusted = metrics.last_used() < TRUSTED_FOR;
         async move {
+            if is_trusted {
+                return Ok(());
+            }
             match time::timeout(timeout / 4, is_answering(connection)).await {
                 Ok(true) => Ok(()),
-                Ok(false) | Err(_) => Err(diesel::result::Error::BrokenTransactionManager),
+                Ok(false) | Err(_) => Err(HookError::message("no answer")),
             }
         }
         .boxed()
-    }));
-    build(
-        AsyncDieselConnectionManager::new_with_config("", manager),
-        options,
-    )
+    })
 }
 
 /// A lazy pool over one file. Statements run on the blocking threads of the runtime that calls this.
@@ -136,24 +146,19 @@ pub(super) fn sqlite_pool(
         sqlite::connect(runtime.clone(), move || sqlite::open(&path, busy)).boxed()
     });
     manager.recycling_method = RecyclingMethod::Fast;
-    build(
-        AsyncDieselConnectionManager::new_with_config(path, manager),
-        options,
-    )
+    let manager = AsyncDieselConnectionManager::new_with_config(path, manager);
+    finish(builder(manager, options))
 }
 
-fn build<C>(
-    manager: AsyncDieselConnectionManager<C>,
-    options: &StoreOptions,
-) -> Result<Pool<C>, StoreFault>
-where
-    C: AsyncConnection + 'static,
-    AsyncDieselConnectionManager<C>: deadpool::managed::Manager<Type = C>,
-{
-    Pool::builder(manager)
+fn builder<M: Manager>(manager: M, options: &StoreOptions) -> PoolBuilder<M> {
+    deadpool::managed::Pool::builder(manager)
         .max_size(options.pool_size.max(1))
         // The one used last has its statements prepared, and SQLite its pages read.
         .queue_mode(QueueMode::Lifo)
+}
+
+fn finish<M: Manager>(builder: PoolBuilder<M>) -> Result<deadpool::managed::Pool<M>, StoreFault> {
+    builder
         .build()
         .map_err(|error| StoreFault::Broken(error.to_string()))
 }

@@ -1,26 +1,28 @@
 //! Recording sessions: opened, kept alive, closed, each write harmless when repeated or late.
 //!
 //! Every transaction that opens or closes a session locks the room's row first. So they take turns per room, and the status
-//! that the last one writes fits the sessions that are open then.
+//! that the last one writes fits the sessions that are open then. PostgreSQL gets a few statements for a whole batch; SQLite does
+//! the whole transaction in one visit to a blocking thread.
 
-mod steps;
+mod postgres;
+mod rows;
+mod sqlite;
 
-use diesel::{
-    ExpressionMethods, NullableExpressionMethods, OptionalExtension, QueryDsl, Queryable,
-    Selectable, SelectableHelper,
-};
+use std::sync::Arc;
+
+use diesel::{ExpressionMethods, QueryDsl, Queryable, Selectable, SelectableHelper, dsl};
 use diesel_async::{AsyncConnection, RunQueryDsl};
 
 use super::{
-    Store, StoreFault,
-    pool::{in_transaction, on_connection},
+    Database, Store, StoreFault,
+    pool::{drive, on_connection},
     schema::sessions,
+    sqlite::transaction,
 };
 use crate::{
     ids::{RoomId, SessionId, Timestamp},
-    room::record::{ClosedSession, EndReason},
+    room::record::ClosedSession,
 };
-use steps::Recording;
 
 /// Most open sessions of one room that are looked at: there are several only while SQL was away.
 const OPEN_PER_ROOM_MAX: i64 = 16;
@@ -67,16 +69,22 @@ impl Store {
         let mut ordered: Vec<&Opening> = openings.iter().collect();
         ordered.sort_by_key(|opening| (opening.room_id, opening.session_id));
         for batch in ordered.chunks(RECORD_BATCH) {
-            in_transaction!(self, |conn, _is_repeat| {
-                for opening in batch {
-                    let is_repeat =
-                        conn.activate(opening.room_id).await? && !conn.insert_open(opening).await?;
-                    if is_repeat {
-                        conn.write_status(opening.room_id).await?;
-                    }
+            match &self.database {
+                Database::Postgres(pool) => drive!(pool, self.timeout, |conn, _is_repeat| {
+                    conn.transaction(async |conn| postgres::record_openings(conn, batch).await)
+                        .await
+                }),
+                Database::Sqlite(pool) => {
+                    let batch: Arc<[Opening]> = batch.iter().copied().copied().collect();
+                    drive!(pool, self.timeout, |conn, _is_repeat| {
+                        let batch = Arc::clone(&batch);
+                        transaction(conn, move |conn, caller| {
+                            sqlite::record_openings(conn, caller, &batch)
+                        })
+                        .await
+                    })
                 }
-                Ok(())
-            })?;
+            }?;
         }
         Ok(())
     }
@@ -94,20 +102,22 @@ impl Store {
         // Two recorders lock rooms in the same order, so they wait for each other in a line and not in a circle.
         ordered.sort_by_key(|session| (session.room_id, session.session_id));
         for batch in ordered.chunks(RECORD_BATCH) {
-            in_transaction!(self, |conn, _is_repeat| {
-                for session in batch {
-                    if !conn.lock_room(session.room_id).await? {
-                        continue;
-                    }
-                    // A ban may have been lifted since the session was recorded the first time.
-                    if conn.close(session).await? {
-                        conn.insert_bans(session).await?;
-                    }
-                    conn.insert_attendances(session).await?;
-                    conn.write_status(session.room_id).await?;
+            match &self.database {
+                Database::Postgres(pool) => drive!(pool, self.timeout, |conn, _is_repeat| {
+                    conn.transaction(async |conn| postgres::record_sessions(conn, batch).await)
+                        .await
+                }),
+                Database::Sqlite(pool) => {
+                    let batch: Arc<[ClosedSession]> = batch.iter().copied().cloned().collect();
+                    drive!(pool, self.timeout, |conn, _is_repeat| {
+                        let batch = Arc::clone(&batch);
+                        transaction(conn, move |conn, caller| {
+                            sqlite::record_sessions(conn, caller, &batch)
+                        })
+                        .await
+                    })
                 }
-                Ok(())
-            })?;
+            }?;
         }
         Ok(())
     }
@@ -142,11 +152,7 @@ impl Store {
     /// When the database does not do its part.
     pub async fn open_sessions_of(&self, room: RoomId) -> Result<Vec<OpenSession>, StoreFault> {
         on_connection!(self, |conn, _is_repeat| {
-            sessions::table
-                .filter(sessions::room_id.eq(room))
-                .filter(sessions::end_time.is_null())
-                .order((sessions::start_time.desc(), sessions::id.desc()))
-                .limit(OPEN_PER_ROOM_MAX)
+            open_by_age(room)
                 .select(OpenSession::as_select())
                 .load(conn)
                 .await
@@ -184,29 +190,28 @@ impl Store {
     /// # Errors
     /// When the database does not do its part.
     pub async fn close_lost(&self, session: SessionId) -> Result<bool, StoreFault> {
-        in_transaction!(self, |conn, is_repeat| {
-            let room: Option<RoomId> = sessions::table
-                .find(session)
-                .select(sessions::room_id)
-                .get_result(&mut *conn)
+        match &self.database {
+            Database::Postgres(pool) => drive!(pool, self.timeout, |conn, is_repeat| {
+                conn.transaction(async |conn| postgres::close_lost(conn, session, is_repeat).await)
+                    .await
+            }),
+            Database::Sqlite(pool) => drive!(pool, self.timeout, |conn, is_repeat| {
+                transaction(conn, move |conn, _caller| {
+                    sqlite::close_lost(conn, session, is_repeat)
+                })
                 .await
-                .optional()?;
-            let Some(room) = room else {
-                return Ok(false);
-            };
-            conn.lock_room(room).await?;
-            let open = sessions::table
-                .find(session)
-                .filter(sessions::end_time.is_null());
-            let closed = diesel::update(open)
-                .set((
-                    sessions::end_time.eq(sessions::last_seen_at.nullable()),
-                    sessions::end_reason.eq(Some(EndReason::Lost)),
-                ))
-                .execute(&mut *conn)
-                .await?;
-            conn.write_status(room).await?;
-            Ok(closed == 1 || is_repeat)
-        })
+            }),
+        }
     }
+}
+
+/// The sessions of a room that are open, latest first.
+#[dsl::auto_type]
+pub(super) fn open_by_age(room: RoomId) -> _ {
+    let limit: i64 = OPEN_PER_ROOM_MAX;
+    sessions::table
+        .filter(sessions::room_id.eq(room))
+        .filter(sessions::end_time.is_null())
+        .order((sessions::start_time.desc(), sessions::id.desc()))
+        .limit(limit)
 }

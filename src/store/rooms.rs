@@ -2,7 +2,7 @@
 
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, NullableExpressionMethods, OptionalExtension,
-    QueryDsl, Queryable, Selectable, SelectableHelper,
+    QueryDsl, Queryable, Selectable, SelectableHelper, dsl,
     result::{DatabaseErrorKind, Error},
 };
 use diesel_async::{AsyncConnection, RunQueryDsl};
@@ -113,9 +113,7 @@ impl Store {
     /// When the database does not do its part.
     pub async fn any_room(&self, id: RoomId) -> Result<Option<Room>, StoreFault> {
         on_connection!(self, |conn, _is_repeat| {
-            rooms::table
-                .find(id)
-                .filter(rooms::deleted_at.is_null())
+            undeleted(id)
                 .select(Room::as_select())
                 .get_result(conn)
                 .await
@@ -220,6 +218,12 @@ impl Store {
             Ok(done == 1)
         })
     }
+}
+
+/// A room's row, unless the room is deleted.
+#[dsl::auto_type]
+pub(super) fn undeleted(id: RoomId) -> _ {
+    rooms::table.find(id).filter(rooms::deleted_at.is_null())
 }
 
 fn same_body(one: &Room, other: &Room) -> bool {

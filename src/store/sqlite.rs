@@ -2,9 +2,15 @@
 //!
 //! diesel-async's own way of running SQLite makes whoever drops an unfinished call wait for it, which panics on the
 //! current-thread runtimes of HTTP workers. Here a dropped call simply goes on by itself; the pool's lease sees to it that its
-//! connection is not used again, and closing the connection rolls back what was open.
+//! connection is not used again, and closing the connection rolls back what was open. A [`transaction`] notices that it was given
+//! up.
 
-use std::{error::Error, path::Path, time::Duration};
+use std::{
+    error::Error,
+    path::Path,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use diesel::{
     Connection, ConnectionError, ConnectionResult, QueryResult, SqliteConnection,
@@ -73,28 +79,67 @@ pub(super) fn open(path: &str, busy: Duration) -> ConnectionResult<SqliteConnect
 
 /// Begins a transaction that has the write lock from the start: one that begins by reading cannot wait for it later.
 pub(super) async fn begin(connection: &mut SqliteConn) -> QueryResult<()> {
-    connection
-        .spawn_blocking(|connection| {
-            AnsiTransactionManager::begin_transaction_sql(connection, "BEGIN IMMEDIATE")
+    connection.spawn_blocking(begin_now).await
+}
+
+/// Says to work on a blocking thread whether anybody still waits for it.
+pub(super) struct Caller(Weak<()>);
+
+impl Caller {
+    /// Ends the work of a call that was given up: what nobody waits for must not hold the write lock.
+    pub(super) fn require(&self) -> QueryResult<()> {
+        if self.0.strong_count() == 0 {
+            return Err(diesel::result::Error::RollbackTransaction);
+        }
+        Ok(())
+    }
+}
+
+/// A whole transaction that may write, in one visit to a blocking thread. It is rolled back when its caller is gone before the
+/// work is done.
+pub(super) async fn transaction<T: Send + 'static>(
+    connection: &mut SqliteConn,
+    work: impl FnOnce(&mut SqliteConnection, &Caller) -> QueryResult<T> + Send + 'static,
+) -> QueryResult<T> {
+    let waiting = Arc::new(());
+    let caller = Caller(Arc::downgrade(&waiting));
+    let outcome = connection
+        .spawn_blocking(move |connection| {
+            begin_now(connection)?;
+            let outcome = work(connection, &caller);
+            let outcome = outcome.and_then(|value| caller.require().map(|()| value));
+            let ended = end_now(connection, outcome.is_ok());
+            told(outcome, ended)
         })
-        .await
+        .await;
+    drop(waiting);
+    outcome
 }
 
 /// Ends the transaction as its outcome says.
 pub(super) async fn end<T>(connection: &mut SqliteConn, outcome: QueryResult<T>) -> QueryResult<T> {
     let is_ok = outcome.is_ok();
     let ended = connection
-        .spawn_blocking(move |connection| {
-            if is_ok {
-                AnsiTransactionManager::commit_transaction(connection)
-            } else {
-                AnsiTransactionManager::rollback_transaction(connection)
-            }
-        })
+        .spawn_blocking(move |connection| end_now(connection, is_ok))
         .await;
-    // After a failed rollback the pool refuses the connection; the first error is the one to tell.
+    told(outcome, ended)
+}
+
+fn begin_now(connection: &mut SqliteConnection) -> QueryResult<()> {
+    AnsiTransactionManager::begin_transaction_sql(connection, "BEGIN IMMEDIATE")
+}
+
+fn end_now(connection: &mut SqliteConnection, is_ok: bool) -> QueryResult<()> {
     if is_ok {
-        ended?;
+        AnsiTransactionManager::commit_transaction(connection)
+    } else {
+        AnsiTransactionManager::rollback_transaction(connection)
     }
-    outcome
+}
+
+/// After a failed rollback the pool refuses the connection; the first error is the one to tell.
+fn told<T>(outcome: QueryResult<T>, ended: QueryResult<()>) -> QueryResult<T> {
+    let value = outcome?;
+    ended?;
+    Ok(value)
 }

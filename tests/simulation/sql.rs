@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use callboard::{
-    claims::Ledger,
+    claims::{Beginning, Ledger},
     ids::{RoomId, SessionId, TenantId, Timestamp, UserId},
     room::{
         RoomBasis,
@@ -78,6 +78,18 @@ impl Sql {
         self.bans.insert((room_id, user_id));
     }
 
+    fn open_sessions(&self, room_id: RoomId) -> Vec<OpenSession> {
+        let rows = self.sessions.iter();
+        rows.filter(|(_, row)| row.room_id == room_id && row.end.is_none())
+            .map(|(session_id, row)| OpenSession {
+                session_id: *session_id,
+                room_id,
+                start_time: row.start,
+                last_seen_at: row.last_seen,
+            })
+            .collect()
+    }
+
     pub fn touch(&mut self, sessions: &[SessionId], now: Timestamp) {
         for session_id in sessions {
             if let Some(row) = self.sessions.get_mut(session_id) {
@@ -105,38 +117,27 @@ impl SimLedger {
 
 #[async_trait]
 impl Ledger for SimLedger {
-    async fn basis(&self, room_id: RoomId) -> Result<Option<RoomBasis>, StoreFault> {
+    async fn beginning(&self, room_id: RoomId) -> Result<Option<Beginning>, StoreFault> {
         self.enter().await?;
         let plan = self.0.plan.rooms.iter();
         let mut rooms = plan.filter(|room| room.room_id == room_id);
-        let bans = self.0.sql(|sql| {
+        let (bans, open) = self.0.sql(|sql| {
             let bans = sql.bans.iter().filter(|(room, _)| *room == room_id);
             let ban = BanRecord {
                 created_at: Timestamp(0),
             };
-            bans.map(|(_, user_id)| (*user_id, ban.clone())).collect()
+            let bans = bans.map(|(_, user_id)| (*user_id, ban.clone())).collect();
+            (bans, sql.open_sessions(room_id))
         });
-        Ok(rooms.next().map(|room| RoomBasis {
-            room_id,
-            tenant_id: TENANT,
-            host_user_id: room.host,
-            settings: room.settings.clone(),
-            bans,
-        }))
-    }
-
-    async fn open_sessions(&self, room_id: RoomId) -> Result<Vec<OpenSession>, StoreFault> {
-        self.enter().await?;
-        Ok(self.0.sql(|sql| {
-            let rows = sql.sessions.iter();
-            rows.filter(|(_, row)| row.room_id == room_id && row.end.is_none())
-                .map(|(session_id, row)| OpenSession {
-                    session_id: *session_id,
-                    room_id,
-                    start_time: row.start,
-                    last_seen_at: row.last_seen,
-                })
-                .collect()
+        Ok(rooms.next().map(|room| Beginning {
+            basis: RoomBasis {
+                room_id,
+                tenant_id: TENANT,
+                host_user_id: room.host,
+                settings: room.settings.clone(),
+                bans,
+            },
+            open,
         }))
     }
 

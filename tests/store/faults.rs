@@ -7,10 +7,13 @@ use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
 use futures_util::{FutureExt, future::join_all};
 use tempfile::TempDir;
 
-use crate::{World, at, closed, on_both, opening, postgres::Postgres, server, session_id};
+use crate::{
+    World, at, attendance, closed, on_both, opening, postgres::Postgres, server, session_id,
+};
 
 on_both!(
     dropped_calls_leave_no_lock_behind,
+    call_given_up_in_the_middle_leaves_nothing_behind,
     calls_run_as_tasks_on_any_thread,
 );
 
@@ -51,6 +54,23 @@ async fn dropped_calls_leave_no_lock_behind(world: World) {
             .await
             .unwrap();
     }
+}
+
+async fn call_given_up_in_the_middle_leaves_nothing_behind(world: World) {
+    let room = world.room().await.id;
+    let mut large = closed(room, session_id());
+    large.attendances = (0..20_000).map(|_| attendance("Ada")).collect();
+    let small = closed(room, session_id());
+    let store = &world.store;
+    let batch = [large];
+    let call = tokio::time::timeout(Duration::from_millis(20), store.record_sessions(&batch));
+    assert!(call.await.is_err(), "it takes longer");
+    store
+        .record_sessions(std::slice::from_ref(&small))
+        .await
+        .unwrap();
+    assert!(store.session_closed(small.session_id).await.unwrap());
+    assert!(!store.session_closed(batch[0].session_id).await.unwrap());
 }
 
 async fn calls_run_as_tasks_on_any_thread(world: World) {

@@ -7,7 +7,7 @@ use callboard::{
 };
 use uuid::Uuid;
 
-use crate::{World, at, on_both, opening, room, session_id};
+use crate::{World, at, closed, on_both, opening, room, session_id};
 
 on_both!(
     room_is_created_once_for_a_host_of_its_tenant,
@@ -15,6 +15,7 @@ on_both!(
     one_of_many_changes_to_the_same_version_wins,
     rooms_are_listed_by_status_and_not_after_their_deletion,
     bans_are_idempotent_and_can_be_lifted,
+    facts_of_a_room_are_those_that_are_read_one_by_one,
     many_writers_at_once_all_succeed,
 );
 
@@ -158,6 +159,40 @@ async fn bans_are_idempotent_and_can_be_lifted(world: World) {
     let unknown = callboard::ids::RoomId(Uuid::new_v4());
     store.add_ban(unknown, one, at(1)).await.unwrap();
     assert_eq!(store.bans(unknown).await.unwrap(), []);
+}
+
+async fn facts_of_a_room_are_those_that_are_read_one_by_one(world: World) {
+    let (room, other) = (world.room().await, world.room().await);
+    let store = &world.store;
+    let facts = store.room_facts(room.id).await.unwrap().unwrap();
+    assert_eq!(
+        (facts.room, facts.bans, facts.open),
+        (room.clone(), vec![], vec![])
+    );
+    for n in [3, 1, 2] {
+        for id in [room.id, other.id] {
+            let user = UserId(Uuid::new_v4());
+            store.add_ban(id, user, at(n)).await.unwrap();
+            let opening = opening(session_id(), id, at(n));
+            store.record_openings(&[opening]).await.unwrap();
+        }
+    }
+    let done = closed(room.id, session_id());
+    store.record_sessions(&[done]).await.unwrap();
+    let facts = store.room_facts(room.id).await.unwrap().unwrap();
+    assert_eq!(Some(facts.room), store.any_room(room.id).await.unwrap());
+    assert_eq!(facts.bans, store.bans(room.id).await.unwrap());
+    let times: Vec<_> = facts.bans.iter().map(|(_, at)| *at).collect();
+    assert_eq!(times, [at(1), at(2), at(3)]);
+    assert_eq!(facts.open, store.open_sessions_of(room.id).await.unwrap());
+    let times: Vec<_> = facts.open.iter().map(|open| open.start_time).collect();
+    assert_eq!(times, [at(3), at(2), at(1)]);
+
+    let unknown = callboard::ids::RoomId(Uuid::new_v4());
+    assert_eq!(store.room_facts(unknown).await.unwrap(), None);
+    let deleted = store.delete_room(room.tenant_id, room.id, at(9));
+    assert!(deleted.await.unwrap());
+    assert_eq!(store.room_facts(room.id).await.unwrap(), None);
 }
 
 async fn many_writers_at_once_all_succeed(world: World) {

@@ -1,0 +1,77 @@
+//! All that a room begins from, in one exchange with the database: it stands between the first join and its answer.
+
+use diesel::{OptionalExtension, QueryDsl, QueryResult, SelectableHelper, SqliteConnection};
+use diesel_async::AsyncPgConnection;
+use futures_util::future::try_join3;
+
+use super::{
+    Database, OpenSession, Room, Store, StoreFault, bans::bans_by_age, pool::drive,
+    record::open_by_age, rooms::undeleted,
+};
+use crate::ids::{RoomId, Timestamp, UserId};
+
+/// What SQL has of a room that is not deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomFacts {
+    /// Its row.
+    pub room: Room,
+    /// As [`Store::bans`] answers.
+    pub bans: Vec<(UserId, Timestamp)>,
+    /// As [`Store::open_sessions_of`] answers.
+    pub open: Vec<OpenSession>,
+}
+
+impl Store {
+    /// One room with its bans and its open sessions, whoever asks: one round trip to PostgreSQL, one visit to a blocking thread
+    /// for SQLite.
+    ///
+    /// # Errors
+    /// When the database does not do its part.
+    pub async fn room_facts(&self, id: RoomId) -> Result<Option<RoomFacts>, StoreFault> {
+        match &self.database {
+            Database::Postgres(pool) => {
+                drive!(pool, self.timeout, |conn, _is_repeat| {
+                    pipelined(conn, id).await
+                })
+            }
+            Database::Sqlite(pool) => {
+                drive!(pool, self.timeout, |conn, _is_repeat| {
+                    conn.spawn_blocking(move |conn| blocking(conn, id)).await
+                })
+            }
+        }
+    }
+}
+
+/// The questions go out together, none waits for the answer to the one before.
+async fn pipelined(mut conn: &AsyncPgConnection, id: RoomId) -> QueryResult<Option<RoomFacts>> {
+    use diesel_async::RunQueryDsl;
+
+    let room = undeleted(id).select(Room::as_select()).load(&mut conn);
+    let bans = bans_by_age(id).load(&mut conn);
+    let open = open_by_age(id)
+        .select(OpenSession::as_select())
+        .load(&mut conn);
+    let (room, bans, open) = try_join3(room, bans, open).await?;
+    Ok(room
+        .into_iter()
+        .next()
+        .map(|room| RoomFacts { room, bans, open }))
+}
+
+fn blocking(conn: &mut SqliteConnection, id: RoomId) -> QueryResult<Option<RoomFacts>> {
+    use diesel::RunQueryDsl;
+
+    let room = undeleted(id)
+        .select(Room::as_select())
+        .get_result(conn)
+        .optional()?;
+    let Some(room) = room else {
+        return Ok(None);
+    };
+    let bans = bans_by_age(id).load(conn)?;
+    let open = open_by_age(id)
+        .select(OpenSession::as_select())
+        .load(conn)?;
+    Ok(Some(RoomFacts { room, bans, open }))
+}
