@@ -35,8 +35,8 @@ use crate::{
     ws::{self, listener::HttpLimits},
 };
 
-/// Threads that wait for Redis, SQL and timers.
-const IO_THREADS: usize = 2;
+/// Most threads that wait for Redis, SQL and timers. No more than cores: two that share one only wake each other.
+const IO_THREADS_MAX: usize = 2;
 /// How long requests under way may take when the node stops.
 const REQUESTS_PATIENCE_SECS: u64 = 5;
 /// Open connections of the operators' listener.
@@ -72,7 +72,7 @@ pub async fn run(
     config.listening_on(listener.local_addr()?);
     let admin_listener = config.admin_listen.map(listen).transpose()?;
     let io = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(IO_THREADS)
+        .worker_threads(io_threads())
         .thread_name("io")
         .enable_all()
         .build()?;
@@ -89,6 +89,11 @@ pub async fn run(
     // has had its time.
     io.shutdown_background();
     served
+}
+
+fn io_threads() -> usize {
+    std::thread::available_parallelism()
+        .map_or(IO_THREADS_MAX, |cores| IO_THREADS_MAX.min(cores.get()))
 }
 
 /// All of a node's life that needs the I/O runtime.
