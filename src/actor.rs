@@ -1,6 +1,7 @@
 //! The actors: one per live room, one per connection, and the supervisor that brings them together. The only place that
 //! knows actix actors; [`Rooms`] is what the rest of the node sees of them.
 
+mod alarm;
 mod asker;
 mod asking;
 mod connection;

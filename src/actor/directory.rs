@@ -4,39 +4,46 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, ThreadId},
-    time::Duration,
 };
 
 use actix::{Addr, Arbiter, ArbiterHandle};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
-use super::room::{RoomActor, Tick};
+use super::{
+    alarm::{Alarm, Wish},
+    room::{RoomActor, Tick},
+};
 use crate::{
     clock::Clock,
     ids::{RoomId, SessionId, Timestamp},
     metrics::Metrics,
 };
 
-/// How exactly rooms are woken.
-const TICK_MS: i64 = 25;
+/// Least time between two rounds of ticks, in milliseconds.
+const ROUND_MS: u64 = 25;
 
-/// "Not asked to be woken".
-const NEVER: i64 = i64::MAX;
+/// A room that waits for its tick.
+#[derive(Debug)]
+struct Sleeper {
+    address: Addr<RoomActor>,
+    /// Where it lives.
+    thread: ThreadId,
+    /// The same.
+    arbiter: ArbiterHandle,
+}
 
 /// What a room shows without being asked.
 #[derive(Debug)]
 pub struct Entry {
     /// The actor.
     pub address: Addr<RoomActor>,
-    /// Where it lives.
-    thread: (ThreadId, ArbiterHandle),
-    /// When it wants a tick, in milliseconds since 1970.
-    wake_at: AtomicI64,
+    /// When it wants a tick.
+    wish: Arc<Wish<Sleeper>>,
     /// The directory's.
-    alarm: Arc<Alarm>,
+    alarm: Arc<Alarm<Sleeper>>,
     /// Seats taken.
     participants: AtomicUsize,
     /// The mirror does not take its changes.
@@ -49,13 +56,16 @@ pub struct Entry {
 
 impl Entry {
     /// A room that just started, on the current arbiter.
-    fn new(address: Addr<RoomActor>, metrics: Metrics, alarm: Arc<Alarm>) -> Self {
+    fn new(address: Addr<RoomActor>, metrics: Metrics, alarm: Arc<Alarm<Sleeper>>) -> Self {
         metrics.rooms.inc();
         Self {
             metrics,
+            wish: alarm.wish_of(Sleeper {
+                address: address.clone(),
+                thread: thread::current().id(),
+                arbiter: Arbiter::current(),
+            }),
             address,
-            thread: (thread::current().id(), Arbiter::current()),
-            wake_at: AtomicI64::new(NEVER),
             alarm,
             participants: AtomicUsize::new(0),
             is_degraded: AtomicBool::new(false),
@@ -65,21 +75,7 @@ impl Entry {
 
     /// Asks for a tick at `at`, and at no other time.
     pub fn wake_at(&self, at: Timestamp) {
-        self.wake_at.store(at.0, Ordering::SeqCst);
-        self.alarm.set(at.0);
-    }
-
-    /// Takes the wish if it is due, else puts the alarm on it.
-    fn is_granted(&self, now: i64) -> bool {
-        let wanted = self.wake_at.load(Ordering::SeqCst);
-        if wanted > now {
-            self.alarm.put_forward(wanted);
-            return false;
-        }
-        // Else the room has just wished for another time, and has set the alarm.
-        self.wake_at
-            .compare_exchange(wanted, NEVER, Ordering::SeqCst, Ordering::SeqCst)
-            .is_ok()
+        self.alarm.set(&self.wish, at);
     }
 
     /// Shows the room's figures.
@@ -116,64 +112,6 @@ impl Drop for Entry {
     }
 }
 
-/// When the first of all rooms wants a tick, or earlier: until then nobody looks at them.
-///
-/// A wish is shown on its entry before the alarm is read, the alarm is taken before the entries are read, all in one order
-/// (`SeqCst`): so a wish is seen by the look that is under way, or sets the alarm for the next.
-#[derive(Debug)]
-struct Alarm {
-    at: AtomicI64,
-    /// It was put forward while somebody may be asleep until a later time.
-    changed: Notify,
-}
-
-impl Default for Alarm {
-    fn default() -> Self {
-        Self {
-            at: AtomicI64::new(NEVER),
-            changed: Notify::new(),
-        }
-    }
-}
-
-impl Alarm {
-    /// A room's wish.
-    fn set(&self, at: i64) {
-        if self.put_forward(at) {
-            self.changed.notify_one();
-        }
-    }
-
-    /// Whether it was set to a later time.
-    fn put_forward(&self, at: i64) -> bool {
-        // Mostly read only: all rooms of all threads share it.
-        at < self.at.load(Ordering::SeqCst) && at < self.at.fetch_min(at, Ordering::SeqCst)
-    }
-
-    /// Waits until it rings, and takes it: who looks at the rooms then sets it again. A wish that has been due for long does not
-    /// ring before `earliest`.
-    async fn rings(&self, clock: Clock, earliest: Timestamp) {
-        loop {
-            let wait_ms = match self.at.load(Ordering::SeqCst) {
-                NEVER => u64::MAX,
-                // Wishes that are close to each other are granted together.
-                at => Timestamp(at.saturating_add(TICK_MS - 1) / TICK_MS * TICK_MS)
-                    .max(earliest)
-                    .ms_since(clock.now()),
-            };
-            if wait_ms == 0 {
-                self.at.store(NEVER, Ordering::SeqCst);
-                return;
-            }
-            let wait = tokio::time::sleep(Duration::from_millis(wait_ms));
-            tokio::select! {
-                () = wait => {}
-                () = self.changed.notified() => {}
-            }
-        }
-    }
-}
-
 fn gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
@@ -182,7 +120,7 @@ fn gauge(count: usize) -> i64 {
 #[derive(Debug, Default)]
 pub struct Directory {
     entries: RwLock<HashMap<RoomId, Arc<Entry>>>,
-    alarm: Arc<Alarm>,
+    alarm: Arc<Alarm<Sleeper>>,
     /// Rooms that failed and are being restarted.
     restarting: RwLock<HashSet<RoomId>>,
     /// The node leaves: those who are only led through it to a room elsewhere go there themselves.
@@ -277,17 +215,19 @@ impl Directory {
     pub async fn tick(self: Arc<Self>, clock: Clock) {
         let mut earliest = clock.now();
         loop {
-            self.alarm.rings(clock, earliest).await;
-            let now = clock.now().0;
-            earliest = Timestamp(now + TICK_MS);
             let mut due: HashMap<ThreadId, (ArbiterHandle, Vec<Addr<RoomActor>>)> = HashMap::new();
-            for entry in self.read().values().filter(|entry| entry.is_granted(now)) {
-                let (thread, arbiter) = &entry.thread;
+            for wish in self.alarm.due(clock, earliest).await {
+                let Sleeper {
+                    address,
+                    thread,
+                    arbiter,
+                } = &wish.who;
                 due.entry(*thread)
                     .or_insert_with(|| (arbiter.clone(), Vec::new()))
                     .1
-                    .push(entry.address.clone());
+                    .push(address.clone());
             }
+            earliest = clock.now().plus_ms(ROUND_MS);
             for (arbiter, rooms) in due.into_values() {
                 // A thread that has ended has no rooms any more.
                 arbiter.spawn_fn(move || rooms.iter().for_each(|room| room.do_send(Tick)));

@@ -51,6 +51,8 @@ use crate::{
 const MAILBOX: usize = 1024;
 /// What can wait a moment is done on a common beat: many rooms then wake their thread once, and their commits go together.
 const BEAT_MS: i64 = 100;
+/// The same of what a quiet room does: pings, looks for the silent, asking the mirror whether it still has the room.
+const QUIET_BEAT_MS: i64 = 250;
 /// How often clients that are behind are judged.
 const BEHIND_MS: u64 = 50;
 
@@ -312,16 +314,19 @@ impl RoomActor {
         }
         let now = self.node.clock.now();
         // None of these times moves when the room is busy, so that it cannot put its tick off for ever.
-        let check_at = on_beat(self.owner.next_check(now));
         let is_waiting = self.owner.is_waiting();
+        let check_at = on_beat(
+            self.owner.next_check(now),
+            if is_waiting { BEAT_MS } else { QUIET_BEAT_MS },
+        );
         let behind_at = (!self.behind.is_empty()).then(|| now.plus_ms(BEHIND_MS));
         let soon = behind_at.into_iter().chain(is_waiting.then_some(check_at));
         self.look_at = soon
             .min()
             .map(|at| self.look_at.map_or(at, |set| set.min(at)));
         let wishes = [
-            Some(on_beat(self.liveness_at)),
-            Some(on_beat(self.ping_at)),
+            Some(on_beat(self.liveness_at, QUIET_BEAT_MS)),
+            Some(on_beat(self.ping_at, QUIET_BEAT_MS)),
             self.deadline.1,
             self.look_at,
             (!is_waiting).then_some(check_at),
@@ -335,8 +340,8 @@ impl RoomActor {
 }
 
 /// The beat at that time or the next one.
-fn on_beat(at: Timestamp) -> Timestamp {
-    Timestamp(at.0.saturating_add(BEAT_MS - 1) / BEAT_MS * BEAT_MS)
+fn on_beat(at: Timestamp, beat_ms: i64) -> Timestamp {
+    Timestamp(at.0.saturating_add(beat_ms - 1) / beat_ms * beat_ms)
 }
 
 /// When the room wants to be woken. A look at every seat; it changes only with a change that is mirrored.

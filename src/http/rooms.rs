@@ -5,7 +5,7 @@ use actix_web::{
     http::{Method, StatusCode, header},
     web::{Data, Json},
 };
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future, stream};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -77,18 +77,24 @@ async fn create(
     Body(new): Body<NewRoom>,
 ) -> Result<HttpResponse, Problem> {
     check(&new.settings)?;
-    let host = users::find(&state, caller.tenant, new.host_user_id).await?;
     let room = Room {
         id: new.id.unwrap_or_else(|| RoomId(Uuid::now_v7())),
         tenant_id: caller.tenant,
-        host_user_id: host.id,
+        host_user_id: new.host_user_id,
         settings: new.settings,
         status: RoomStatus::Scheduled,
         version: 1,
         created_at: state.now(),
         deleted_at: None,
     };
-    let (is_new, room) = match state.store.create_room(room).await? {
+    // Without the host there is no room either.
+    let (host, created) = future::join(
+        users::find(&state, caller.tenant, new.host_user_id),
+        state.store.create_room(room),
+    )
+    .await;
+    let host = host?;
+    let (is_new, room) = match created? {
         Created::New(room) => (true, room),
         Created::Same(room) => (false, room),
         Created::HostMissing => return Err(Problem::user_not_found()),
