@@ -8,6 +8,7 @@
 //! - [`Socket`] takes frames from any thread, tells what waits for a client that does not read, and is cut from outside.
 
 mod frames;
+mod lag;
 mod limiter;
 pub mod listener;
 mod reassembly;
@@ -17,10 +18,11 @@ mod upgrade;
 mod violation;
 
 pub use frames::{FrameReader, Frames};
+pub use lag::{Lag, LinkLimits, Undelivered};
 pub use limiter::{CommandLimiter, Pace, Verdict};
 pub use reassembly::{Incoming, Reassembly};
 pub use scanner::{FrameScanner, Step};
-pub use socket::{Lag, LinkLimits, Outgoing, Socket, SocketClosed, Undelivered};
+pub use socket::{Outgoing, Socket, SocketClosed};
 pub use upgrade::{HttpStream, OnUpgrade, early};
 pub use violation::Violation;
 

@@ -75,7 +75,8 @@ pub const ROWS: [Row; 6] = [
         profile: "churn",
         rooms: 100,
         size: 2,
-        rate: 100,
+        // About as fast as a server on one core can go beside a load tool, Redis and PostgreSQL on the other.
+        rate: 700,
         unit: Unit::Request,
         bound: Bound::PerCpuSecond(20_000.0),
     },

@@ -215,22 +215,16 @@ impl Directory {
     pub async fn tick(self: Arc<Self>, clock: Clock) {
         let mut earliest = clock.now();
         loop {
-            let mut due: HashMap<ThreadId, (ArbiterHandle, Vec<Addr<RoomActor>>)> = HashMap::new();
+            let mut due: HashMap<ThreadId, Vec<Arc<Wish<Sleeper>>>> = HashMap::new();
             for wish in self.alarm.due(clock, earliest).await {
-                let Sleeper {
-                    address,
-                    thread,
-                    arbiter,
-                } = &wish.who;
-                due.entry(*thread)
-                    .or_insert_with(|| (arbiter.clone(), Vec::new()))
-                    .1
-                    .push(address.clone());
+                due.entry(wish.who.thread).or_default().push(wish);
             }
             earliest = clock.now().plus_ms(ROUND_MS);
-            for (arbiter, rooms) in due.into_values() {
+            for rooms in due.into_values() {
+                let arbiter = rooms[0].who.arbiter.clone();
                 // A thread that has ended has no rooms any more.
-                arbiter.spawn_fn(move || rooms.iter().for_each(|room| room.do_send(Tick)));
+                arbiter
+                    .spawn_fn(move || rooms.iter().for_each(|room| room.who.address.do_send(Tick)));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use callboard::{
     ids::{Epoch, RoomId, Seq, Version},
-    mirror::{Claim, ClaimOutcome, CommitOutcome, NodeRecord, Ownership},
+    mirror::{Claim, ClaimOutcome, CommitOutcome, LookUp, NodeRecord, Ownership},
 };
 
 use crate::{
@@ -24,6 +24,7 @@ on_every_adapter![
     rooms_are_listed_by_their_owner,
     nodes_are_listed_until_they_are_forgotten,
     generation_begins_with_the_first_heartbeat,
+    look_up_tells_owner_and_generation,
 ];
 
 async fn claim_of_an_unknown_room_stores_its_owner_only(fixture: Fixture) {
@@ -286,6 +287,29 @@ async fn generation_begins_with_the_first_heartbeat(fixture: Fixture) {
     let next = mirror.heartbeat(&node()).await.unwrap();
     assert_ne!(next, generation);
     assert_eq!(mirror.generation().await.unwrap(), Some(next));
+}
+
+async fn look_up_tells_owner_and_generation(fixture: Fixture) {
+    let mirror = &*fixture.mirror;
+    let nothing = LookUp {
+        ownership: None,
+        generation: None,
+    };
+    assert_eq!(mirror.look_up(room_id()).await.unwrap(), nothing);
+    let (owned, _) = Owned::rich(mirror).await;
+    let generation = mirror.heartbeat(&node()).await.unwrap();
+    let known = LookUp {
+        ownership: Some(owned.ownership()),
+        generation: Some(generation.clone()),
+    };
+    assert_eq!(mirror.look_up(owned.room_id).await.unwrap(), known);
+    let unknown = LookUp {
+        ownership: None,
+        generation: Some(generation),
+    };
+    assert_eq!(mirror.look_up(room_id()).await.unwrap(), unknown);
+    fixture.lose_everything();
+    assert_eq!(mirror.look_up(owned.room_id).await.unwrap(), nothing);
 }
 
 async fn nodes_are_listed_until_they_are_forgotten(fixture: Fixture) {

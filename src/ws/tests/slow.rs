@@ -72,6 +72,52 @@ fn one_piece_may_be_larger_than_what_may_wait_beside_it() {
 }
 
 #[test]
+fn client_that_is_too_far_behind_is_delivered_nothing_more() {
+    let running = start();
+    let _client = running.client();
+    let socket = running.socket();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _inside = runtime.enter();
+    let patient = |outgoing_bytes_max| LinkLimits {
+        slow_ms: 3_600_000,
+        outgoing_bytes_max,
+    };
+    let text = "x".repeat(60_000);
+    let mut sent = 0;
+    let refused = loop {
+        let backlog = socket.backlog_bytes();
+        match socket.deliver([Outgoing::Text(&text)], patient(200_000)) {
+            Ok(_) => sent += 1,
+            Err(why) => break (why, backlog > 200_000, socket.waiting_bytes()),
+        }
+        assert!(sent < 10_000);
+    };
+    let (why, is_beyond, waiting_bytes) = refused;
+    assert_eq!(why, Undelivered::Lag(Lag::Backlog));
+    assert!(is_beyond && waiting_bytes > 200_000);
+    // At the bound is not beyond it.
+    let backlog = socket.backlog_bytes();
+    assert_eq!(socket.judge(patient(backlog)), Ok(()));
+    assert_eq!(socket.judge(patient(backlog - 1)), Err(Lag::Backlog));
+    std::thread::sleep(Duration::from_millis(50));
+    let hasty = LinkLimits {
+        slow_ms: 50,
+        outgoing_bytes_max: usize::MAX,
+    };
+    assert_eq!(socket.judge(hasty), Err(Lag::Stuck));
+    assert_eq!(
+        socket.deliver([Outgoing::Ping], hasty),
+        Err(Undelivered::Lag(Lag::Stuck))
+    );
+    socket.cut();
+    assert_eq!(
+        socket.deliver([Outgoing::Ping], patient(200_000)),
+        Err(Undelivered::Closed(SocketClosed))
+    );
+    running.stop();
+}
+
+#[test]
 fn last_words_to_a_slow_client_are_written_before_the_end() {
     let running = start();
     let mut client = running.client();
