@@ -7,6 +7,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, ThreadId},
+    time::Duration,
 };
 
 use actix::{Addr, Arbiter, ArbiterHandle};
@@ -24,6 +25,12 @@ use crate::{
 
 /// Least time between two rounds of ticks, in milliseconds.
 const ROUND_MS: u64 = 25;
+/// Rooms of a thread that get their ticks in one go: what else happens there waits for all of them.
+const PORTION: usize = 32;
+/// Between two portions.
+const PORTION_PAUSE: Duration = Duration::from_millis(2);
+/// Most portions of a round: with very many rooms they are larger.
+const PORTIONS_MAX: usize = 25;
 
 /// A room that waits for its tick.
 #[derive(Debug)]
@@ -110,6 +117,18 @@ impl Drop for Entry {
         self.show(0, false);
         self.metrics.rooms.dec();
     }
+}
+
+/// How many of a thread's due rooms get their ticks in one go.
+fn portion_of(due: usize) -> usize {
+    due.div_ceil(PORTIONS_MAX).max(PORTION)
+}
+
+/// Gives rooms of one thread their ticks.
+fn wake(rooms: Vec<Arc<Wish<Sleeper>>>) {
+    let arbiter = rooms[0].who.arbiter.clone();
+    // A thread that has ended has no rooms any more.
+    arbiter.spawn_fn(move || rooms.iter().for_each(|room| room.who.address.do_send(Tick)));
 }
 
 fn gauge(count: usize) -> i64 {
@@ -220,16 +239,37 @@ impl Directory {
                 due.entry(wish.who.thread).or_default().push(wish);
             }
             earliest = clock.now().plus_ms(ROUND_MS);
-            for rooms in due.into_values() {
-                let arbiter = rooms[0].who.arbiter.clone();
-                // A thread that has ended has no rooms any more.
-                arbiter
-                    .spawn_fn(move || rooms.iter().for_each(|room| room.who.address.do_send(Tick)));
+            let threads: Vec<Vec<Arc<Wish<Sleeper>>>> = due.into_values().collect();
+            let mut portions: Vec<_> = threads
+                .iter()
+                .map(|rooms| rooms.chunks(portion_of(rooms.len())))
+                .collect();
+            loop {
+                for rooms in portions.iter_mut().filter_map(Iterator::next) {
+                    wake(rooms.to_vec());
+                }
+                if portions.iter().all(|rest| rest.len() == 0) {
+                    break;
+                }
+                tokio::time::sleep(PORTION_PAUSE).await;
             }
         }
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<RoomId, Arc<Entry>>> {
         self.entries.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_many_rooms_are_due_a_round_has_few_portions() {
+        assert_eq!([0, 1, 32, 33].map(portion_of), [32; 4]);
+        assert_eq!(portion_of(PORTION * PORTIONS_MAX), PORTION);
+        assert_eq!(portion_of(PORTION * PORTIONS_MAX + 1), PORTION + 1);
+        assert_eq!(10_000_usize.div_ceil(portion_of(10_000)), PORTIONS_MAX);
     }
 }
