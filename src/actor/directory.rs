@@ -230,7 +230,7 @@ impl Directory {
     }
 
     /// Wakes the rooms that are due, through their mailboxes, so that a flood of commands cannot starve time. A room has at
-    /// most one tick in its mailbox: the wish is taken when it is granted. Each thread is woken once for all its rooms.
+    /// most one tick in its mailbox: the wish is taken when it is granted. Each thread is woken once for many of its rooms.
     pub async fn tick(self: Arc<Self>, clock: Clock) {
         let mut earliest = clock.now();
         loop {
