@@ -50,9 +50,9 @@ use crate::{
 /// Messages that may wait in a room's mailbox, besides one per connection.
 const MAILBOX: usize = 1024;
 /// What can wait a moment is done on a common beat: many rooms then wake their thread once, and their commits go together.
-const BEAT_MS: i64 = 100;
+const BEAT_MS: u64 = 100;
 /// The same of what a quiet room does: pings, looks for the silent, asking the mirror whether it still has the room.
-const QUIET_BEAT_MS: i64 = 250;
+pub(super) const QUIET_BEAT_MS: u64 = 250;
 /// How often clients that are behind are judged.
 const BEHIND_MS: u64 = 50;
 
@@ -340,7 +340,8 @@ impl RoomActor {
 }
 
 /// The beat at that time or the next one.
-fn on_beat(at: Timestamp, beat_ms: i64) -> Timestamp {
+fn on_beat(at: Timestamp, beat_ms: u64) -> Timestamp {
+    let beat_ms = beat_ms.cast_signed();
     Timestamp(at.0.saturating_add(beat_ms - 1) / beat_ms * beat_ms)
 }
 

@@ -87,14 +87,20 @@ async fn create(
         created_at: state.now(),
         deleted_at: None,
     };
-    // Without the host there is no room either.
     let (host, created) = future::join(
         users::find(&state, caller.tenant, new.host_user_id),
         state.store.create_room(room),
     )
     .await;
-    let host = host?;
-    let (is_new, room) = match created? {
+    let created = created?;
+    let host = match host {
+        // Without its host there would be no room: asked again, for it is not to be made in vain.
+        Err(_) if matches!(created, Created::New(_)) => {
+            users::find(&state, caller.tenant, new.host_user_id).await?
+        }
+        host => host?,
+    };
+    let (is_new, room) = match created {
         Created::New(room) => (true, room),
         Created::Same(room) => (false, room),
         Created::HostMissing => return Err(Problem::user_not_found()),

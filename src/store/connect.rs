@@ -21,8 +21,8 @@ use super::{
 
 /// A silent TCP connection is probed after this time.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-/// A connection that was lent more recently is lent again without asking the server first: a call that meets a dead one is
-/// repeated on a fresh one.
+/// A connection that was lent more recently is lent again without asking the server first: a call that meets a closed one is
+/// repeated on a fresh one, and one that hangs costs those calls their whole timeout.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// Where a URL leads.

@@ -104,7 +104,8 @@ impl Out {
     }
 
     fn judge(&self, limits: LinkLimits) -> Result<(), Lag> {
-        if self.waiting.is_none() {
+        // One that is over takes nothing more, and says so itself.
+        if self.is_over || self.waiting.is_none() {
             Ok(())
         } else if self.backlog_bytes() > limits.outgoing_bytes_max {
             Err(Lag::Backlog)
@@ -245,7 +246,8 @@ impl Socket {
         if bytes.is_empty() {
             return Ok(());
         }
-        // Past the runtime's own record of the socket, which would say the same: it nearly always can be written to.
+        // Past the runtime's own record of the socket, which would say the same: it nearly always can be written to. A client that
+        // is gone is an error here: Rust programs ignore SIGPIPE.
         let taken = taken(out, (&*SockRef::from(&self.stream)).write(bytes))?;
         let rest = &bytes[taken..];
         if !rest.is_empty() {

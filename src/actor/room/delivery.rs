@@ -4,7 +4,7 @@ use actix::Context;
 use bytestring::ByteString;
 use tracing::info;
 
-use super::RoomActor;
+use super::{QUIET_BEAT_MS, RoomActor};
 use crate::{
     actor::link::{CLOSE_TIMEOUT, Farewell, Flushed, Lost},
     ids::{ConnectionId, Timestamp},
@@ -113,7 +113,8 @@ impl RoomActor {
 
     /// Evicts connections that were not heard of, and looks again when the next one may have been silent for too long.
     pub(super) fn evict_silent(&mut self, context: &mut Context<Self>, now: Timestamp) {
-        let too_long_ms = self.node.limits.ping_timeout_ms + 1;
+        // A ping may have waited for its beat.
+        let too_long_ms = self.node.limits.ping_timeout_ms + QUIET_BEAT_MS;
         let mut silent = Vec::new();
         let mut oldest = now;
         for (connection_id, link) in &self.links {

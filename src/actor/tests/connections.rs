@@ -82,6 +82,27 @@ async fn silent_peer_is_away_for_the_others_and_may_come_back() {
 }
 
 #[actix_web::test]
+async fn who_answers_stays_however_close_the_timeout_is_to_the_pings() {
+    let stage = Stage::with(|plan| {
+        plan.actors.ping_interval_ms = 100;
+        plan.actors.ping_timeout_ms = 200;
+    })
+    .await;
+    let (alice, mut bob) = stage.alice_and_bob().await;
+    for evicted in 1..=3 {
+        bob.stop_reading();
+        alice
+            .until("Bob away", |view| {
+                (view.participants[&bob.user_id()]["isAway"] == true).then_some(())
+            })
+            .await;
+        bob.resume().await;
+        assert_eq!(evictions(&stage, EvictionReason::Silent), evicted);
+    }
+    alice.check();
+}
+
+#[actix_web::test]
 async fn silent_peer_in_the_lobby_loses_its_place_after_the_grace() {
     let stage = Stage::with(|plan| {
         impatient(plan);

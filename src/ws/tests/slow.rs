@@ -110,8 +110,10 @@ fn client_that_is_too_far_behind_is_delivered_nothing_more() {
         Err(Undelivered::Lag(Lag::Stuck))
     );
     socket.cut();
+    // Not judged once more: it is evicted once.
+    assert_eq!(socket.judge(hasty), Ok(()));
     assert_eq!(
-        socket.deliver([Outgoing::Ping], patient(200_000)),
+        socket.deliver([Outgoing::Ping], hasty),
         Err(Undelivered::Closed(SocketClosed))
     );
     running.stop();
