@@ -45,9 +45,7 @@ struct Sleeper {
 /// What a room shows without being asked.
 #[derive(Debug)]
 pub struct Entry {
-    /// The actor.
-    pub address: Addr<RoomActor>,
-    /// When it wants a tick.
+    /// The actor, and when it wants a tick.
     wish: Arc<Wish<Sleeper>>,
     /// The directory's.
     alarm: Arc<Alarm<Sleeper>>,
@@ -68,11 +66,10 @@ impl Entry {
         Self {
             metrics,
             wish: alarm.wish_of(Sleeper {
-                address: address.clone(),
+                address,
                 thread: thread::current().id(),
                 arbiter: Arbiter::current(),
             }),
-            address,
             alarm,
             participants: AtomicUsize::new(0),
             is_degraded: AtomicBool::new(false),
@@ -210,7 +207,9 @@ impl Directory {
 
     /// The actor of a live room.
     pub fn find(&self, room_id: RoomId) -> Option<Addr<RoomActor>> {
-        self.read().get(&room_id).map(|entry| entry.address.clone())
+        self.read()
+            .get(&room_id)
+            .map(|entry| entry.wish.who.address.clone())
     }
 
     /// The sessions that are live here.
@@ -225,7 +224,7 @@ impl Directory {
     pub fn addresses(&self) -> Vec<Addr<RoomActor>> {
         self.read()
             .values()
-            .map(|entry| entry.address.clone())
+            .map(|entry| entry.wish.who.address.clone())
             .collect()
     }
 
