@@ -153,7 +153,7 @@ impl Rooms {
     #[must_use]
     pub fn is_live(&self, room_id: RoomId) -> bool {
         let directory = &self.node.directory;
-        directory.is_restarting(room_id) || directory.find(room_id).is_some()
+        directory.is_restarting(room_id) || directory.has(room_id)
     }
 
     /// Takes over a room that its owner hands over: claimed if the mirror still says `former`.

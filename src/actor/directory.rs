@@ -65,7 +65,7 @@ impl Entry {
         metrics.rooms.inc();
         Self {
             metrics,
-            wish: alarm.wish_of(Sleeper {
+            wish: Alarm::wish_of(Sleeper {
                 address,
                 thread: thread::current().id(),
                 arbiter: Arbiter::current(),
@@ -210,6 +210,11 @@ impl Directory {
         self.read()
             .get(&room_id)
             .map(|entry| entry.wish.who.address.clone())
+    }
+
+    /// Whether the room has an actor.
+    pub fn has(&self, room_id: RoomId) -> bool {
+        self.read().contains_key(&room_id)
     }
 
     /// The sessions that are live here.

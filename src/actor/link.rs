@@ -113,9 +113,13 @@ pub struct Link {
     actor: Recipient<RoomNews>,
     /// Shared with the connection.
     pub socket: Arc<Socket>,
-    /// Frames released by the commit at hand: one for everybody but its author.
+    /// Frames released since the last delivery: mostly one for everybody but its author.
     pending: SmallVec<[ByteString; 1]>,
     pending_bytes: usize,
+    /// A sign of life is asked for.
+    asks: bool,
+    /// It is on the room's list of those to be written to.
+    is_listed: bool,
     goodbye: Option<Box<Farewell>>,
     /// Last event handed over; none until `RoomJoined` or `RoomResumed` was.
     pub sent: Option<Seq>,
@@ -130,28 +134,47 @@ impl Link {
             socket,
             pending: SmallVec::new(),
             pending_bytes: 0,
+            asks: false,
+            is_listed: false,
             goodbye: None,
             sent: None,
         }
     }
 
-    /// Adds a frame to the next delivery; whether it is the first thing in it.
+    /// Adds a frame to the next delivery; whether the link is to be listed for it.
     pub fn push(&mut self, frame: ByteString) -> bool {
-        let is_first = self.is_idle();
         self.pending_bytes += frame.len();
         self.pending.push(frame);
-        is_first
+        self.list()
     }
 
-    /// Makes the next delivery the last; whether this is the first thing in it.
+    /// Asks for a sign of life with the next delivery; whether the link is to be listed for it.
+    pub fn ask(&mut self) -> bool {
+        self.asks = true;
+        self.list()
+    }
+
+    /// Makes the next delivery the last; whether the link is to be listed for it. The first goodbye counts.
     pub fn close(&mut self, farewell: Farewell) -> bool {
-        let is_first = self.is_idle();
-        self.goodbye = Some(Box::new(farewell));
-        is_first
+        self.goodbye.get_or_insert_with(|| Box::new(farewell));
+        self.list()
     }
 
-    fn is_idle(&self) -> bool {
-        self.pending.is_empty() && self.goodbye.is_none()
+    /// Whether it is to be listed: it is not yet.
+    pub fn list(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_listed, true)
+    }
+
+    /// Whether the next delivery is the last.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.goodbye.is_some()
+    }
+
+    /// Takes back what has not been written.
+    pub fn take_back(&mut self) {
+        self.pending = SmallVec::new();
+        self.pending_bytes = 0;
     }
 
     /// The connection learns who runs its room now.
@@ -169,10 +192,12 @@ impl Link {
 
     /// Writes what is pending in one piece, and judges whether the client reads.
     pub fn flush(&mut self, limits: LinkLimits) -> Result<Flushed, Lost> {
+        self.is_listed = false;
         let frames = self.pending.iter().map(|frame| Outgoing::Text(frame));
-        let waiting = self.socket.deliver(frames, limits)?;
-        self.pending = SmallVec::new();
-        self.pending_bytes = 0;
+        let ping = self.asks.then_some(Outgoing::Ping);
+        let waiting = self.socket.deliver(frames.chain(ping), limits)?;
+        self.asks = false;
+        self.take_back();
         if let Some(farewell) = self.goodbye.take() {
             self.actor.do_send(RoomNews::Goodbye(*farewell));
             return Ok(Flushed::Over);
@@ -181,5 +206,89 @@ impl Link {
             0 => Flushed::Taken,
             _ => Flushed::Behind,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix::{Actor, Context, Handler};
+    use tokio::{
+        io::AsyncReadExt,
+        net::{TcpListener, TcpStream},
+        sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    };
+
+    use super::*;
+    use crate::ids::Timestamp;
+
+    const LIMITS: LinkLimits = LinkLimits {
+        slow_ms: 1_000,
+        outgoing_bytes_max: 64 * 1024,
+    };
+
+    /// Notes what a connection's actor is told.
+    struct Ear(UnboundedSender<RoomNews>);
+
+    impl Actor for Ear {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<RoomNews> for Ear {
+        type Result = ();
+
+        fn handle(&mut self, news: RoomNews, _: &mut Self::Context) {
+            self.0.send(news).unwrap();
+        }
+    }
+
+    async fn link() -> (Link, TcpStream, UnboundedReceiver<RoomNews>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let (sender, news) = unbounded_channel();
+        let socket = Socket::new(stream, Timestamp(0));
+        (
+            Link::new(Ear(sender).start().recipient(), socket),
+            client,
+            news,
+        )
+    }
+
+    #[actix_web::test]
+    async fn link_is_listed_once_until_it_is_written_to() {
+        let (mut link, mut client, _news) = link().await;
+        assert!(link.push(ByteString::from_static("one")));
+        assert!(!link.ask());
+        assert!(!link.push(ByteString::from_static("two")));
+        assert_eq!(link.flush(LIMITS), Ok(Flushed::Taken));
+        assert!(link.ask());
+        assert_eq!(link.flush(LIMITS), Ok(Flushed::Taken));
+        // RFC 6455 section 5.2: two texts and a ping, and another ping.
+        let expected = b"\x81\x03one\x81\x03two\x89\0\x89\0";
+        let mut bytes = vec![0; expected.len()];
+        client.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(bytes, expected);
+    }
+
+    #[actix_web::test]
+    async fn first_goodbye_counts_and_what_is_taken_back_is_not_written() {
+        let (mut link, mut client, mut news) = link().await;
+        link.push(ByteString::from_static("one"));
+        link.take_back();
+        assert!(!link.close(Farewell::from(GoodbyeReason::Removed)));
+        assert!(link.is_closing());
+        assert!(!link.close(Farewell::from(GoodbyeReason::Moved)));
+        assert_eq!(link.flush(LIMITS), Ok(Flushed::Over));
+        let told = news.recv().await.unwrap();
+        let RoomNews::Goodbye(farewell) = told else {
+            panic!("{told:?}");
+        };
+        assert_eq!(farewell.reason, GoodbyeReason::Removed);
+        link.socket.cut();
+        let mut bytes = Vec::new();
+        client.read_to_end(&mut bytes).await.unwrap();
+        assert_eq!(bytes, b"");
     }
 }

@@ -65,8 +65,10 @@ pub struct RoomActor {
     supervisor: Addr<RoomSupervisor>,
     pub(super) entry: Option<Arc<Entry>>,
     links: ConnectionMap<Link>,
-    /// Links with something to be delivered.
+    /// Links with something to be delivered, each once.
     touched: Vec<ConnectionId>,
+    /// The next go at them is to come.
+    is_writing: bool,
     /// Links whose clients have not taken everything.
     behind: ConnectionMap<()>,
     replies: HashMap<Ticket, oneshot::Sender<Result<AdminReply, Rejection>>>,
@@ -76,7 +78,7 @@ pub struct RoomActor {
     pub(super) alive: Arc<()>,
     /// When somebody may have been silent for too long.
     liveness_at: Timestamp,
-    /// When all connections are pinged next, in one go: their answers come together, too.
+    /// When quiet connections are pinged next, in one go: their answers come together, too.
     ping_at: Timestamp,
     /// When it is looked at how long the mirror and the clients take; none: nobody is waited for.
     look_at: Option<Timestamp>,
@@ -126,6 +128,7 @@ impl RoomActor {
             entry: None,
             links: ConnectionMap::default(),
             touched: Vec::new(),
+            is_writing: false,
             behind: ConnectionMap::default(),
             replies: HashMap::new(),
             last_ticket: 0,
@@ -169,7 +172,7 @@ impl RoomActor {
                 return;
             }
             self.mirror(context, now);
-            let lost = self.release();
+            let lost = self.release(context);
             inputs.extend(
                 lost.into_iter()
                     .map(|connection_id| Input::ConnectionLost { connection_id }),
@@ -228,16 +231,16 @@ impl RoomActor {
     }
 
     /// Performs what need not wait any longer; answers the connections that are lost.
-    pub(super) fn release(&mut self) -> Vec<ConnectionId> {
+    pub(super) fn release(&mut self, context: &mut Context<Self>) -> Vec<ConnectionId> {
         while let Some((effect, durable)) = self.owner.next_effect() {
             self.perform(effect, durable);
         }
-        self.flush_links()
+        self.flush_links(context)
     }
 
     /// After news of the mirror: whatever need not wait any longer.
     pub(super) fn settle(&mut self, context: &mut Context<Self>) {
-        for connection_id in self.release() {
+        for connection_id in self.release(context) {
             self.run(context, Input::ConnectionLost { connection_id });
         }
         self.end_if_done(context);

@@ -21,6 +21,7 @@ mod outages;
 mod socket;
 mod stage;
 mod starts;
+mod turns;
 #[path = "../../tests/common/view.rs"]
 #[allow(
     dead_code,

@@ -11,8 +11,8 @@ use std::{
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-/// Histograms of a kind that are written side by side, so that threads do not wait for each other.
-const STRIPES: usize = 8;
+/// Histograms of a kind that are written side by side, for each thread, so that threads seldom wait for each other.
+const STRIPES: usize = 4;
 /// Longest latency that is told apart: ten minutes.
 const LATENCY_MAX_US: u64 = 600_000_000;
 /// Significant digits kept of a latency.
@@ -114,7 +114,7 @@ pub(super) struct Meter {
     /// Counters.
     pub counts: Counts,
     /// The second that is being measured.
-    stripes: [Mutex<Stripe>; STRIPES],
+    stripes: Box<[Mutex<Stripe>]>,
     /// All seconds before it.
     totals: Mutex<Totals>,
 }
@@ -127,12 +127,12 @@ struct Totals {
 }
 
 impl Meter {
-    /// Starts the clock.
-    pub fn new() -> Self {
+    /// Starts the clock; so many threads will measure.
+    pub fn new(threads: usize) -> Self {
         Self {
             base: Instant::now(),
             counts: Counts::default(),
-            stripes: Default::default(),
+            stripes: (0..threads * STRIPES).map(|_| Mutex::default()).collect(),
             totals: Mutex::default(),
         }
     }
@@ -149,13 +149,18 @@ impl Meter {
 
     /// Records that something due then is done now; `by` spreads the writers.
     pub fn record(&self, kind: Kind, by: usize, due_ns: u64) {
-        let us = self.now_ns().saturating_sub(due_ns) / 1_000;
-        let mut stripe = lock(&self.stripes[by % STRIPES]);
-        let histogram = stripe[kind as usize].get_or_insert_with(histogram);
-        histogram.saturating_record(us.max(1));
+        self.record_us(kind, by, self.now_ns().saturating_sub(due_ns) / 1_000);
     }
 
-    /// Gathers what the stripes have; `main` is the latency that the series shows. Called once a second.
+    fn record_us(&self, kind: Kind, by: usize, us: u64) {
+        let mut stripe = lock(&self.stripes[by % self.stripes.len()]);
+        let histogram = stripe[kind as usize].get_or_insert_with(histogram);
+        // It grows as far as that.
+        let _ = histogram.record(us.clamp(1, LATENCY_MAX_US));
+    }
+
+    /// Gathers what the stripes have; `main` is the latency that the series shows. Called once a second, on a
+    /// thread that does nothing else meanwhile: it must not take long.
     pub fn end_second(&self, main: Kind) {
         let mut second = histogram();
         let mut totals = lock(&self.totals);
@@ -166,7 +171,7 @@ impl Meter {
                     continue;
                 };
                 let total = totals.histograms[kind].get_or_insert_with(histogram);
-                // All have the same bounds.
+                // It grows as the others have.
                 let _ = total.add(&**some);
                 if kind == main as usize {
                     let _ = second.add(&**some);
@@ -232,9 +237,9 @@ pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
 }
 
+/// As large as what was in it: one that reaches ten minutes from the start takes milliseconds to be gathered.
 fn histogram() -> Box<Histogram<u64>> {
-    let empty = Histogram::new_with_bounds(1, LATENCY_MAX_US, DIGITS);
-    Box::new(empty.expect("the bounds are in order and the digits at most five"))
+    Box::new(Histogram::new(DIGITS).expect("at most five digits"))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -247,7 +252,7 @@ mod tests {
 
     #[test]
     fn seconds_show_what_happened_in_them_and_totals_keep_all() {
-        let meter = Meter::new();
+        let meter = Meter::new(2);
         for by in 0..20 {
             meter.record(Kind::Delivery, by, 0);
             count(&meter.counts.deliveries_seen);
@@ -260,5 +265,18 @@ mod tests {
         assert_eq!(seconds[1].p99_us, 0);
         assert!(meter.latency(Kind::Delivery).max > 0);
         assert_eq!(meter.latency(Kind::Join).max, 0);
+    }
+
+    #[test]
+    fn any_latency_is_counted() {
+        let meter = Meter::new(1);
+        for us in [0, 7, LATENCY_MAX_US, u64::MAX] {
+            meter.record_us(Kind::Join, 0, us);
+        }
+        meter.end_second(Kind::Join);
+        let Latency { p50, p90, max, .. } = meter.latency(Kind::Join);
+        assert_eq!(p50, 7);
+        assert!(p90 >= LATENCY_MAX_US, "{p90}");
+        assert!(max < LATENCY_MAX_US + LATENCY_MAX_US / 1_000, "{max}");
     }
 }

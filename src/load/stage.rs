@@ -86,8 +86,8 @@ impl Stage {
             STORMING_MAX
         };
         Self {
+            meter: Meter::new(options.threads),
             options,
-            meter: Meter::new(),
             breaches: Breaches::default(),
             targets,
             rooms,

@@ -70,6 +70,10 @@ pub async fn read(
             Some(Ok(Message::Text(text))) => {
                 take(&shared, text.as_str());
             }
+            Some(Ok(Message::Ping(_))) => {
+                let mut view = shared.view.lock().expect("no test panics while looking");
+                view.pings += 1;
+            }
             Some(Ok(Message::Close(frame))) => code = frame.map(|frame| u16::from(frame.code)),
             Some(Ok(_)) => {}
             Some(Err(_)) | None => break,

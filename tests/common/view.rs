@@ -45,6 +45,8 @@ pub struct View {
     pub goodbye: Option<Value>,
     /// The end of the present connection.
     pub closed: Option<Closed>,
+    /// Pings of the server, over all connections.
+    pub pings: usize,
     /// The first broken promise.
     pub violation: Option<String>,
 }

@@ -1,15 +1,18 @@
-//! From effects to connections: one write per connection and commit; eviction of peers that do not read or are silent.
+//! From effects to connections: at most one write per connection and commit; eviction of peers that do not read or are silent.
 
-use actix::Context;
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use bytestring::ByteString;
 use tracing::info;
 
 use super::{QUIET_BEAT_MS, RoomActor};
 use crate::{
-    actor::link::{CLOSE_TIMEOUT, Farewell, Flushed, Lost},
+    actor::link::{CLOSE_TIMEOUT, Farewell, Flushed, Link, Lost},
     ids::{ConnectionId, Timestamp},
     room::{effect::Notice, input::Input},
 };
+
+/// Connections written to in one go: what else happens on the thread, and the room's next commit, wait for that long.
+const WRITES_MAX: usize = 64;
 
 impl RoomActor {
     pub(super) fn tell(&mut self, to: ConnectionId, notice: &Notice, durable: bool) {
@@ -59,10 +62,37 @@ impl RoomActor {
         }
     }
 
-    /// Writes once to each connection; answers the connections that are lost.
-    pub(super) fn flush_links(&mut self) -> Vec<ConnectionId> {
+    /// Writes once to each connection that is listed, to many of them in several goes; answers the connections that are lost.
+    pub(super) fn flush_links(&mut self, context: &mut Context<Self>) -> Vec<ConnectionId> {
+        let count = self.touched.len().min(WRITES_MAX);
+        let due = self.touched.drain(..count).collect();
+        if !self.touched.is_empty() && !self.is_writing {
+            self.write_rest_later(context);
+        }
+        self.write(due)
+    }
+
+    /// Goes on writing when others of this thread have had a turn. What was released counts as said, also if the lease ends.
+    fn write_rest_later(&mut self, context: &mut Context<Self>) {
+        self.is_writing = true;
+        let turn = tokio::task::yield_now().into_actor(self);
+        context.spawn(turn.map(|(), room, context| {
+            room.is_writing = false;
+            if !room.is_over() && room.look(context, room.node.clock.now()) {
+                room.settle(context);
+            }
+        }));
+    }
+
+    /// Writes to all, in one go: the room's last words. Whether somebody is lost does not matter any more.
+    pub(super) fn flush_all(&mut self) {
+        let due = std::mem::take(&mut self.touched);
+        self.write(due);
+    }
+
+    fn write(&mut self, due: Vec<ConnectionId>) -> Vec<ConnectionId> {
         let mut lost = Vec::new();
-        for connection_id in std::mem::take(&mut self.touched) {
+        for connection_id in due {
             let Some(link) = self.links.get_mut(&connection_id) else {
                 continue;
             };
@@ -104,10 +134,16 @@ impl RoomActor {
         }
     }
 
-    /// Asks all for a sign of life. Those whose socket is closed are noticed by their actors.
-    pub(super) fn ping_all(&self) {
-        for link in self.links.values() {
-            link.socket.ping();
+    /// Asks those for a sign of life of whom nothing was heard lately.
+    pub(super) fn ping_quiet(&mut self, now: Timestamp) {
+        let limits = &self.node.limits;
+        let (interval_ms, timeout_ms) = (limits.ping_interval_ms, limits.ping_timeout_ms);
+        // Who is not asked now has time to answer when asked the next time.
+        let quiet_ms = interval_ms.min(timeout_ms.saturating_sub(interval_ms)) / 4;
+        for (connection_id, link) in &mut self.links {
+            if now.ms_since(link.socket.last_seen()) >= quiet_ms && link.ask() {
+                self.touched.push(*connection_id);
+            }
         }
     }
 
@@ -132,6 +168,15 @@ impl RoomActor {
         }
     }
 
+    /// Lists those whose clients have not taken everything: they are judged with the next write.
+    pub(super) fn list_behind(&mut self) {
+        for connection_id in self.behind.keys() {
+            if self.links.get_mut(connection_id).is_some_and(Link::list) {
+                self.touched.push(*connection_id);
+            }
+        }
+    }
+
     /// Tells every connection goodbye without asking the rules: the room itself goes on elsewhere.
     pub(super) fn say_goodbye_to_all(&mut self, farewell: &Farewell) {
         for (connection_id, link) in &mut self.links {
@@ -139,6 +184,6 @@ impl RoomActor {
                 self.touched.push(*connection_id);
             }
         }
-        self.flush_links();
+        self.flush_all();
     }
 }

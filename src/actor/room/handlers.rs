@@ -130,7 +130,7 @@ impl Handler<Tick> for RoomActor {
         self.owner.tick(now);
         self.say_if_durability_changed(was_degraded);
         self.mirror(context, now);
-        self.touched.extend(self.behind.keys().copied());
+        self.list_behind();
         if self.departing.is_some() || self.owner.room().is_closed() {
             return self.settle(context);
         }
@@ -139,7 +139,7 @@ impl Handler<Tick> for RoomActor {
         }
         if self.ping_at <= now {
             self.ping_at = now.plus_ms(self.node.limits.ping_interval_ms);
-            self.ping_all();
+            self.ping_quiet(now);
         }
         self.run(context, Input::Tick);
     }

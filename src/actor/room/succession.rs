@@ -60,6 +60,7 @@ impl RoomActor {
         self.hand_over_if_settled(context);
         if self.is_finished && context.state() == actix::ActorState::Running && self.entry.is_some()
         {
+            self.flush_all();
             self.announce_end(true);
             if let Some(departure) = self.departing.take() {
                 // The node may have given up waiting.
@@ -97,6 +98,7 @@ impl RoomActor {
         }
         self.owner.fall_silent();
         self.node.metrics.rooms_given_up_total.inc();
+        self.links.values_mut().for_each(Link::take_back);
         let url = self.node.signal_url_at(owner, self.owner.room().room_id());
         self.say_goodbye_to_all(&Farewell::to(GoodbyeReason::Moved, url));
         self.is_finished = true;
@@ -131,6 +133,11 @@ impl RoomActor {
         let (seq, address) = (self.owner.room().seq(), context.address());
         let mut kept = Vec::new();
         for (connection_id, mut link) in survivors.links {
+            if link.is_closing() {
+                // It is not in the room any more.
+                self.list_anew(connection_id, link);
+                continue;
+            }
             let Some(missed) = link
                 .sent
                 .and_then(|sent| self.owner.room().events_after(sent))
@@ -141,8 +148,7 @@ impl RoomActor {
             link.sent = Some(seq);
             link.move_to(address.clone());
             // Also what its predecessor had begun to tell it, and to notice a client that has gone meanwhile.
-            self.touched.push(connection_id);
-            self.links.insert(connection_id, link);
+            self.list_anew(connection_id, link);
             kept.push(connection_id);
             for frame in missed {
                 self.push_to(connection_id, frame);
@@ -160,6 +166,15 @@ impl RoomActor {
         if survivors.must_end {
             self.run(context, Input::End(EndReason::Failed));
         }
+    }
+}
+
+impl RoomActor {
+    /// A link that may have been on the list of a predecessor.
+    fn list_anew(&mut self, connection_id: ConnectionId, mut link: Link) {
+        link.list();
+        self.touched.push(connection_id);
+        self.links.insert(connection_id, link);
     }
 }
 

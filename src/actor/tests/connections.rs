@@ -103,6 +103,19 @@ async fn who_answers_stays_however_close_the_timeout_is_to_the_pings() {
 }
 
 #[actix_web::test]
+async fn only_who_says_nothing_is_asked_for_a_sign_of_life() {
+    let stage = Stage::with(|plan| plan.actors.ping_interval_ms = 1_000).await;
+    let (mut alice, bob) = stage.alice_and_bob().await;
+    while bob.look().pings < 2 {
+        alice.post(json!({"type": "KeepAlive"})).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let asked = alice.look().pings;
+    assert!(asked < 2, "{asked} times");
+    alice.check();
+}
+
+#[actix_web::test]
 async fn silent_peer_in_the_lobby_loses_its_place_after_the_grace() {
     let stage = Stage::with(|plan| {
         impatient(plan);

@@ -49,6 +49,8 @@ pub struct Plan {
     pub rules: Rules,
     pub actors: ActorLimits,
     pub connections: ConnectionLimits,
+    /// Threads for rooms and connections.
+    pub workers: usize,
 }
 
 impl Default for Plan {
@@ -81,6 +83,7 @@ impl Default for Plan {
                 join_timeout: Duration::from_secs(10),
                 connections_max: 1_000,
             },
+            workers: 2,
         }
     }
 }
@@ -129,12 +132,12 @@ impl Stage {
         let store = io.spawn(open).await.unwrap();
         let mirror = Arc::new(MemoryMirror::new());
         let node = node(&plan, &mirror, store, &io);
-        let (room_id, host) = create_room(&node, plan.settings).await;
+        let (room_id, host) = create_room(&node, plan.settings.clone()).await;
         let threads = RoomThreads::default();
         let rooms = Rooms::start(Arc::clone(&node), threads.clone());
         io.spawn(Arc::clone(&node.directory).tick(node.clock));
         let signing = SigningKey::from_text("a signing key that is long enough for tests").unwrap();
-        let (server, url) = serve(&node, &rooms, &threads, &signing, plan.connections, room_id);
+        let (server, url) = serve(&node, &rooms, &threads, &signing, &plan, room_id);
         threads.until_joined().await;
         let stage = Self {
             node,
@@ -176,9 +179,20 @@ impl Stage {
 
     /// A person with a token of this tenant.
     pub fn person(&self, name: &str, user: UserId, tenant: TenantId, role: Kind) -> TestClient {
+        self.person_in(self.room_id, name, user, tenant, role)
+    }
+
+    fn person_in(
+        &self,
+        room: RoomId,
+        name: &str,
+        user: UserId,
+        tenant: TenantId,
+        role: Kind,
+    ) -> TestClient {
         let claims = Claims {
             sub: user,
-            room: self.room_id,
+            room,
             tenant,
             role,
             name: name.to_owned(),
@@ -186,7 +200,22 @@ impl Stage {
             jti: Uuid::new_v4().to_string(),
         };
         let token = token::mint(&claims, &self.signing);
-        TestClient::new(name, &self.url, &self.room_id.to_string(), &token)
+        TestClient::new(name, &self.url, &room.to_string(), &token)
+    }
+
+    /// The owner and a guest of another room, not connected.
+    pub async fn room_beside(&self) -> [TestClient; 2] {
+        let (room_id, host) = create_room(&self.node, Settings::default()).await;
+        let [own, other] = [self.room_id, room_id].map(|id| id.to_string());
+        let people = [
+            ("Olga", host, Kind::Host),
+            ("Paul", UserId(Uuid::new_v4()), Kind::Guest),
+        ];
+        people.map(|(name, user, role)| {
+            let mut person = self.person_in(room_id, name, user, DEFAULT_TENANT, role);
+            person.url = person.url.replace(&own, &other);
+            person
+        })
     }
 
     /// The owner, not connected.
@@ -307,7 +336,7 @@ async fn create_room(node: &Arc<Node>, settings: Settings) -> (RoomId, UserId) {
     let user = User {
         id: host,
         tenant_id: DEFAULT_TENANT,
-        email: "alice@example.com".to_owned(),
+        email: format!("{host}@example.com"),
         display_name: "Alice".to_owned(),
         created_at: node.clock.now(),
     };
@@ -331,11 +360,16 @@ fn serve(
     rooms: &Rooms,
     threads: &RoomThreads,
     signing: &SigningKey,
-    limits: ConnectionLimits,
+    plan: &Plan,
     room_id: RoomId,
 ) -> (ServerHandle, String) {
     let bootstrap = ApiKeyText::generate();
-    let gate = Arc::new(Gate::new(rooms, signing.clone(), bootstrap.clone(), limits));
+    let gate = Arc::new(Gate::new(
+        rooms,
+        signing.clone(),
+        bootstrap.clone(),
+        plan.connections,
+    ));
     let clock = node.clock;
     let state = web::Data::new(AppState::new(http::Parts {
         store: node.store.clone(),
@@ -358,7 +392,7 @@ fn serve(
     let address = listener.local_addr().unwrap();
     let (threads, writer) = (threads.clone(), node.writer.clone());
     let limits = HttpLimits {
-        workers: 2,
+        workers: plan.workers,
         connections_max: 1_000,
         shutdown_timeout_secs: 1,
     };
