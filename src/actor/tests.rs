@@ -12,6 +12,7 @@ mod connections;
 mod endings;
 mod failures;
 mod outages;
+mod plan;
 #[path = "../../tests/common/socket.rs"]
 #[allow(
     dead_code,

@@ -23,7 +23,7 @@ mod nodes;
 mod outbox;
 mod scripts;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use redis::{Cmd, RedisError, RedisResult, Value, cmd};
@@ -38,9 +38,6 @@ use crate::{
     ids::{Epoch, NodeId, RoomId, SessionId, Version},
     room::record::ClosedSession,
 };
-
-/// Rooms of a node that are read at once, about: Redis answers nobody else meanwhile.
-const ROOMS_PAGE: usize = 250;
 
 /// How to reach Redis and how it keeps rooms.
 #[derive(Clone, Debug)]
@@ -323,26 +320,7 @@ impl RoomMirror for RedisMirror {
     }
 
     async fn rooms_of(&self, node_id: NodeId) -> Result<Vec<RoomId>, MirrorFault> {
-        let mut rooms = HashSet::new();
-        let mut cursor = "0".to_owned();
-        let mut connections = None;
-        loop {
-            let mut scan = cmd("SSCAN");
-            scan.arg(keys::node_rooms(node_id)).arg(&cursor);
-            scan.arg("COUNT").arg(ROOMS_PAGE);
-            let members: Vec<String>;
-            (cursor, members) = self.call(scan).await?;
-            rooms.extend(members.iter().filter_map(|id| id.parse::<RoomId>().ok()));
-            // Another server, or one that was restarted, would go on from a place of its own.
-            if *connections.get_or_insert(self.connections()) != self.connections() {
-                return Err(MirrorFault(
-                    "reconnected while rooms were listed".to_owned(),
-                ));
-            }
-            if cursor == "0" {
-                return Ok(rooms.into_iter().collect());
-            }
-        }
+        self.read_rooms(node_id).await
     }
 
     async fn nodes(&self) -> Result<Vec<NodeRecord>, MirrorFault> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio_tungstenite::{connect_async, tungstenite};
 
-use super::stage::{Plan, Stage};
+use super::{plan::Plan, stage::Stage};
 use crate::metrics::EvictionReason;
 
 /// A peer is silent after this long.

@@ -1,15 +1,18 @@
-//! The registry of nodes: heartbeats and who is listed.
+//! The registry of nodes: heartbeats, and who is listed with which rooms.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use redis::{Cmd, cmd};
 use uuid::Uuid;
 
 use super::{RedisMirror, decode, fault, keys, scripts};
 use crate::{
-    ids::NodeId,
-    mirror::{MirrorFault, NodeRecord, fields::parse},
+    ids::{NodeId, RoomId},
+    mirror::{MirrorFault, NodeRecord, RoomMirror, fields::parse},
 };
+
+/// Rooms of a node that are read at once, about: Redis answers nobody else meanwhile.
+const ROOMS_PAGE: usize = 250;
 
 impl RedisMirror {
     /// Writes the node's hash, its place in the list and, if there is none, the generation; answers the generation.
@@ -76,6 +79,30 @@ impl RedisMirror {
             nodes.push(node_of(node_id, &fields)?);
         }
         Ok(nodes)
+    }
+
+    /// The rooms that are listed for a node, page by page.
+    pub(super) async fn read_rooms(&self, node_id: NodeId) -> Result<Vec<RoomId>, MirrorFault> {
+        let mut rooms = HashSet::new();
+        let mut cursor = "0".to_owned();
+        let mut connections = None;
+        loop {
+            let mut scan = cmd("SSCAN");
+            scan.arg(keys::node_rooms(node_id)).arg(&cursor);
+            scan.arg("COUNT").arg(ROOMS_PAGE);
+            let members: Vec<String>;
+            (cursor, members) = self.call(scan).await?;
+            rooms.extend(members.iter().filter_map(|id| id.parse::<RoomId>().ok()));
+            // Another server, or one that was restarted, would go on from a place of its own.
+            if *connections.get_or_insert(self.connections()) != self.connections() {
+                return Err(MirrorFault(
+                    "reconnected while rooms were listed".to_owned(),
+                ));
+            }
+            if cursor == "0" {
+                return Ok(rooms.into_iter().collect());
+            }
+        }
     }
 
     /// Its list of rooms stays: whatever is still on it must be found.
