@@ -171,8 +171,8 @@ impl Link {
         self.goodbye.is_some()
     }
 
-    /// Takes back what has not been written.
-    pub fn take_back(&mut self) {
+    /// Forgets the frames of the next delivery: they were written, or are not to be.
+    pub fn forget_pending(&mut self) {
         self.pending = SmallVec::new();
         self.pending_bytes = 0;
     }
@@ -197,7 +197,7 @@ impl Link {
         let ping = self.asks.then_some(Outgoing::Ping);
         let waiting = self.socket.deliver(frames.chain(ping), limits)?;
         self.asks = false;
-        self.take_back();
+        self.forget_pending();
         if let Some(farewell) = self.goodbye.take() {
             self.actor.do_send(RoomNews::Goodbye(*farewell));
             return Ok(Flushed::Over);
@@ -273,10 +273,10 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn first_goodbye_counts_and_what_is_taken_back_is_not_written() {
+    async fn first_goodbye_counts_and_what_is_forgotten_is_not_written() {
         let (mut link, mut client, mut news) = link().await;
         link.push(ByteString::from_static("one"));
-        link.take_back();
+        link.forget_pending();
         assert!(!link.close(Farewell::from(GoodbyeReason::Removed)));
         assert!(link.is_closing());
         assert!(!link.close(Farewell::from(GoodbyeReason::Moved)));

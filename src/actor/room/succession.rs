@@ -98,7 +98,7 @@ impl RoomActor {
         }
         self.owner.fall_silent();
         self.node.metrics.rooms_given_up_total.inc();
-        self.links.values_mut().for_each(Link::take_back);
+        self.links.values_mut().for_each(Link::forget_pending);
         let url = self.node.signal_url_at(owner, self.owner.room().room_id());
         self.say_goodbye_to_all(&Farewell::to(GoodbyeReason::Moved, url));
         self.is_finished = true;
@@ -167,9 +167,7 @@ impl RoomActor {
             self.run(context, Input::End(EndReason::Failed));
         }
     }
-}
 
-impl RoomActor {
     /// A link that may have been on the list of a predecessor.
     fn list_anew(&mut self, connection_id: ConnectionId, mut link: Link) {
         link.list();

@@ -1,9 +1,14 @@
 //! A panic costs the room a restart from its mirror, nothing else.
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use super::{FAIL, FAIL_LATER, client::TestClient, stage::Stage};
-use crate::room::record::EndReason;
+use super::{FAIL, FAIL_LATER, client::TestClient, stage::Stage, view::View};
+use crate::{
+    ids::UserId,
+    room::{record::EndReason, settings::Kind},
+    store::DEFAULT_TENANT,
+};
 
 /// A command that meets the restart may be answered with `timeout`; repeated with the same id it is carried out, once.
 async fn insist(person: &mut TestClient, command: Value) {
@@ -177,4 +182,43 @@ async fn fourth_panic_within_a_minute_ends_the_session_as_failed() {
     // A new session has a new budget.
     alice.join().await;
     assert_ne!(alice.look().session_id, session_id);
+}
+
+#[actix_web::test]
+async fn who_is_removed_when_the_room_panics_hears_nothing_of_what_comes_after() {
+    let stage = Stage::new().await;
+    let (mut alice, mut bob) = stage.alice_and_bob().await;
+    let carol_id = UserId(Uuid::new_v4());
+    let mut carol = stage.person("Carol", carol_id, DEFAULT_TENANT, Kind::Guest);
+    carol.join().await;
+    let batches = stage.mirror.calls().batches;
+    stage.mirror.pause();
+    alice
+        .post(json!({"type": "UpdateState", "isMuted": true}))
+        .await;
+    stage.until_commit_waits(batches).await;
+    // Both go into the next commit, and what it releases ends at the panic: before anything is written.
+    alice
+        .post(json!({"type": "RemoveParticipant", "userId": bob.user_id()}))
+        .await;
+    alice
+        .post(json!({"type": "SendMessage", "text": FAIL_LATER}))
+        .await;
+    // A relay proves that they were decided, without waiting itself.
+    alice
+        .post(json!({"type": "SendOffer", "targetUserId": carol_id, "sdp": "v=0"}))
+        .await;
+    carol.next_of("ReceiveOffer").await;
+    stage.mirror.resume();
+    bob.expect_goodbye("removed", 4002, "stop").await;
+    let is_told = |view: &View| {
+        let mut events = view.events.values();
+        events.any(|event| event["text"] == FAIL_LATER)
+    };
+    carol
+        .until("the message", |view| is_told(view).then_some(()))
+        .await;
+    assert!(!is_told(&bob.look()));
+    assert_eq!(stage.node.metrics.room_restarts_total.get(), 1);
+    carol.check();
 }
