@@ -187,7 +187,7 @@ async fn fourth_panic_within_a_minute_ends_the_session_as_failed() {
 #[actix_web::test]
 async fn who_is_removed_when_the_room_panics_hears_nothing_of_what_comes_after() {
     let stage = Stage::new().await;
-    let (mut alice, mut bob) = stage.alice_and_bob().await;
+    let (mut alice, bob) = stage.alice_and_bob().await;
     let carol_id = UserId(Uuid::new_v4());
     let mut carol = stage.person("Carol", carol_id, DEFAULT_TENANT, Kind::Guest);
     carol.join().await;
