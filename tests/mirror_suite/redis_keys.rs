@@ -3,11 +3,12 @@
 use std::collections::{BTreeSet, HashMap};
 
 use callboard::{
-    ids::{NodeId, SessionId, Version},
+    ids::{NodeId, SessionId, StayId, Version},
     mirror::{
         CommitOutcome, NodeRecord, RoomMirror,
         redis::{RedisMirror, RedisOptions},
     },
+    room::record::BanRecord,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -179,17 +180,32 @@ async fn live_keys_end_after_a_day_without_commits_and_the_outbox_never() {
 }
 
 #[tokio::test]
-async fn key_that_a_small_change_makes_ends_by_itself_too() {
+async fn keys_that_a_small_change_makes_end_by_themselves_too() {
     let (server, mirror) = start().await;
     let (owned, _) = Owned::rich(&mirror).await;
-    let tail = format!("room:{{{}}}:tail", owned.room_id);
-    assert_eq!(server.command::<u64>(&["DEL", &tail]), 1);
+    let keys = [":participants", ":lobby", ":left", ":bans", ":tail"]
+        .map(|part| format!("room:{{{}}}{part}", owned.room_id));
+    for key in &keys {
+        assert_eq!(server.command::<u64>(&["DEL", key]), 1);
+    }
     let mut changes = empty_changes(1, 2, 6);
+    let ban = BanRecord { created_at: NOW };
+    changes
+        .participants
+        .insert(user_id(1), Some(participant("Olga")));
+    changes.lobby.insert(user_id(2), Some(lobby_record()));
+    changes
+        .left
+        .insert(StayId(Uuid::from_u128(3)), Some(left_record()));
+    changes.bans.insert(user_id(4), Some(ban));
     changes.tail = vec![event(6)];
     changes.tail_keep = 1;
     owned.write(&mirror, changes).await;
-    let left_ms: i64 = server.command(&["PTTL", &tail]);
-    assert!((DAY_MS - 60_000..=DAY_MS).contains(&left_ms), "{left_ms}");
+    for key in &keys {
+        let left_ms: i64 = server.command(&["PTTL", key]);
+        let wanted = DAY_MS - 60_000..=DAY_MS;
+        assert!(wanted.contains(&left_ms), "{key}: {left_ms}");
+    }
 }
 
 #[tokio::test]

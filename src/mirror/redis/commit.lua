@@ -18,25 +18,28 @@ if not stored then
   return { 'missing' }
 end
 
-if tonumber(stored.epoch) < tonumber(epoch) then return { 'behind' } end
-local version = tonumber(stored.version)
--- The same epoch under another name: Redis forgot a claim, the one it remembers wins. A version beyond `to`: it holds
--- acknowledged changes which this writer does not know. Either way the writer must stop.
-if tonumber(stored.epoch) > tonumber(epoch) or stored.owner ~= owner
-  or version > math.max(tonumber(from), tonumber(to)) then
-  return { 'fenced', stored.epoch, stored.owner }
-end
-if version ~= tonumber(from) then
-  if version ~= tonumber(to) then return { 'behind' } end
-  -- Touched again: a write, so that WAIT has something to wait for.
-  touch(ttl_ms)
-  return { 'ok' }
+-- Nearly always it is the next commit of the owner, and numbers are written in one way only.
+if stored.epoch ~= epoch or stored.owner ~= owner or stored.version ~= from then
+  if tonumber(stored.epoch) < tonumber(epoch) then return { 'behind' } end
+  local version = tonumber(stored.version)
+  -- The same epoch under another name: Redis forgot a claim, the one it remembers wins. A version beyond `to`: it holds
+  -- acknowledged changes which this writer does not know. Either way the writer must stop.
+  if tonumber(stored.epoch) > tonumber(epoch) or stored.owner ~= owner
+    or version > math.max(tonumber(from), tonumber(to)) then
+    return { 'fenced', stored.epoch, stored.owner }
+  end
+  if version ~= tonumber(from) then
+    if version ~= tonumber(to) then return { 'behind' } end
+    -- Touched again: a write, so that WAIT has something to wait for.
+    touch(ttl_ms)
+    return { 'ok' }
+  end
 end
 
 if is_closing then
   close_room(session_json)
 else
-  local written = write_room(11, is_full, tail_keep, to, seq)
-  if is_full then touch(ttl_ms) else touch_written(ttl_ms, written) end
+  local made = write_room(11, is_full, tail_keep, to, seq)
+  if is_full then touch(ttl_ms) else touch_made(ttl_ms, made) end
 end
 return { 'ok' }

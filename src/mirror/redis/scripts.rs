@@ -234,36 +234,48 @@ fn add_closing(call: &mut Cmd, commit: &Commit) {
     );
 }
 
-/// The lists of `write_room` in `shared.lua`, each with its length before it.
+/// The lists of `write_room` in `shared.lua`: those that are not empty.
 fn add_lists(call: &mut Cmd, commit: &Commit) {
     if commit.changes.closing.is_some() {
         return;
     }
     let writes = Writes::of(&commit.changes);
-    add_writes(call, &writes.head);
-    for collection in &writes.collections {
-        add_writes(call, collection);
+    add_writes(call, 0, &writes.head);
+    for (part, collection) in (1..).zip(&writes.collections) {
+        add_writes(call, part, collection);
     }
-    call.arg(commit.changes.tail.len());
-    for event in &commit.changes.tail {
-        call.arg(event.frame.as_bytes().as_ref());
+    let tail = &commit.changes.tail;
+    if !tail.is_empty() {
+        add_list(call, "RPUSH", keys::ROOM_PARTS.len() - 1, tail.len());
+        for event in tail {
+            call.arg(event.frame.as_bytes().as_ref());
+        }
     }
 }
 
-fn add_writes(call: &mut Cmd, writes: &[(impl AsRef<str>, Option<String>)]) {
+fn add_writes(call: &mut Cmd, part: usize, writes: &[(impl AsRef<str>, Option<String>)]) {
     let set = writes.iter().filter(|(_, value)| value.is_some()).count();
-    call.arg(set * 2);
-    for (name, value) in writes {
-        if let Some(value) = value {
-            call.arg(name.as_ref()).arg(value);
+    if set > 0 {
+        add_list(call, "HSET", part, set * 2);
+        for (name, value) in writes {
+            if let Some(value) = value {
+                call.arg(name.as_ref()).arg(value);
+            }
         }
     }
-    call.arg(writes.len() - set);
-    for (name, value) in writes {
-        if value.is_none() {
-            call.arg(name.as_ref());
+    if writes.len() > set {
+        add_list(call, "HDEL", part, writes.len() - set);
+        for (name, value) in writes {
+            if value.is_none() {
+                call.arg(name.as_ref());
+            }
         }
     }
+}
+
+/// What stands before the values of a list; `part` is the place in [`keys::ROOM_PARTS`], which Lua counts from 1.
+fn add_list(call: &mut Cmd, command: &str, part: usize, length: usize) {
+    call.arg(command).arg(part + 1).arg(length);
 }
 
 fn flag(is_set: bool) -> &'static str {

@@ -23,51 +23,55 @@ local function touch(ttl_ms)
   for index = 1, 6 do redis.call('PEXPIRE', KEYS[index], ttl_ms) end
 end
 
--- The same after a small change: `written` says which keys may be new. The others are touched when a tenth of the time is over.
-local function touch_written(ttl_ms, written)
+-- The same after a small change: `made` says which keys may be new. The others are touched when a tenth of the time is over.
+local function touch_made(ttl_ms, made)
   if redis.call('PTTL', KEYS[1]) < tonumber(ttl_ms) * 0.9 then return touch(ttl_ms) end
   for index = 2, 6 do
-    if written[index] then redis.call('PEXPIRE', KEYS[index], ttl_ms) end
+    if made[index] then redis.call('PEXPIRE', KEYS[index], ttl_ms) end
   end
 end
 
--- Calls a command with the list at ARGV[at] (its length, then its values); returns where the next list begins.
-local function apply_list(command, key, at)
-  local last = at + tonumber(ARGV[at])
-  if last - at < CHUNK then
-    if last > at then redis.call(command, key, unpack(ARGV, at + 1, last)) end
-    return last + 1
+-- Calls a command with the list of values at ARGV[first] to ARGV[last]; returns the sum of what the calls answered, and the
+-- last answer.
+local function apply_list(command, key, first, last)
+  local sum, answer = 0, 0
+  for begin = first, last, CHUNK do
+    answer = redis.call(command, key, unpack(ARGV, begin, math.min(begin + CHUNK - 1, last)))
+    sum = sum + answer
   end
-  for first = at + 1, last, CHUNK do
-    redis.call(command, key, unpack(ARGV, first, math.min(first + CHUNK - 1, last)))
-  end
-  return last + 1
+  return sum, answer
 end
 
--- Writes the lists from ARGV[at] on: fields of the room to set, to delete; the same for each collection; tail frames. Then
--- where the room's order stands; the count is that of the hash, so it cannot drift. Answers which keys were written.
+-- Writes the lists from ARGV[at] on, each a command (HSET, HDEL, or RPUSH for the tail), the index of its key, its length and
+-- its values; keeps the newest of the tail. Then where the room's order stands; the count is that of the hash, so it cannot
+-- drift. Answers which keys may be new.
 local function write_room(at, is_full, tail_keep, version, seq)
-  local written = {}
+  local made, is_counted, tail_length = {}, is_full, nil
   if is_full then redis.call('DEL', unpack(KEYS, 2, 6)) end
-  for index = 1, 5 do
-    local begin = at
-    at = apply_list('HDEL', KEYS[index], apply_list('HSET', KEYS[index], at))
-    written[index] = at - begin > 2
+  while ARGV[at] do
+    local command, index, last = ARGV[at], tonumber(ARGV[at + 1]), at + 2 + tonumber(ARGV[at + 2])
+    local sum, answer = apply_list(command, KEYS[index], at + 3, last)
+    if command == 'RPUSH' then
+      tail_length = answer
+      made[index] = answer == last - at - 2
+    elseif sum > 0 then
+      made[index] = true
+      is_counted = is_counted or index == 2
+    end
+    at = last + 1
   end
-  written[6] = ARGV[at] ~= '0'
-  if written[6] then apply_list('RPUSH', KEYS[6], at) end
   if tail_keep == '0' then
     redis.call('DEL', KEYS[6])
-  else
+  elseif not tail_length or tail_length > tonumber(tail_keep) then
     redis.call('LTRIM', KEYS[6], '-' .. tail_keep, '-1')
   end
-  if is_full or written[2] then
+  if is_counted then
     redis.call('HSET', KEYS[1], 'version', version, 'seq', seq,
       'participantCount', redis.call('HLEN', KEYS[2]))
   else
     redis.call('HSET', KEYS[1], 'version', version, 'seq', seq)
   end
-  return written
+  return made
 end
 
 -- The room closes: a finished session goes to the outbox, all else goes.
