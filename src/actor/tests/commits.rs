@@ -15,16 +15,12 @@ fn frames(person: &TestClient) -> usize {
 async fn nothing_is_published_before_the_mirror_has_it() {
     let stage = Stage::new().await;
     let (mut alice, mut bob) = stage.alice_and_bob().await;
-    let batches = stage.mirror.calls().batches;
-    stage.mirror.pause();
-    let mute = alice
-        .post(json!({"type": "UpdateState", "isMuted": true}))
-        .await;
+    let mute = json!({"type": "UpdateState", "isMuted": true});
+    let mute = stage.hold_commit(&mut alice, mute).await;
     let says = bob
         .post(json!({"type": "SendMessage", "text": "hello"}))
         .await;
     let refused = bob.post(json!({"type": "EndRoom"})).await;
-    stage.until_commit_waits(batches).await;
     // A relay proves that all of them were decided, without waiting itself.
     let before = frames(&alice);
     let relay = bob
@@ -57,14 +53,11 @@ async fn nothing_is_published_before_the_mirror_has_it() {
 async fn relays_wait_for_the_join_of_their_target_only() {
     let stage = Stage::new().await;
     let (mut alice, mut bob) = stage.alice_and_bob().await;
-    let batches = stage.mirror.calls().batches;
-    stage.mirror.pause();
     let carol_id = UserId(Uuid::new_v4());
     let mut carol = stage.person("Carol", carol_id, DEFAULT_TENANT, Kind::Guest);
     carol.connect().await;
     let join = json!({"type": "JoinRoom", "roomId": carol.room_id, "token": carol.token});
-    carol.post(join).await;
-    stage.until_commit_waits(batches).await;
+    stage.hold_commit(&mut carol, join).await;
     alice
         .post(json!({"type": "SendOffer", "targetUserId": carol_id, "sdp": "for Carol"}))
         .await;

@@ -22,10 +22,9 @@ async fn join_that_meets_a_closing_room_gets_the_next_session() {
     let stage = Stage::new().await;
     let (mut alice, bob) = stage.alice_and_bob().await;
     let first = alice.look().session_id.clone();
-    let batches = stage.mirror.calls().batches;
-    stage.mirror.pause();
-    alice.post(json!({"type": "EndRoom"})).await;
-    stage.until_commit_waits(batches).await;
+    stage
+        .hold_commit(&mut alice, json!({"type": "EndRoom"}))
+        .await;
     let mut carol = stage.guest("Carol");
     carol.connect().await;
     let join = json!({"type": "JoinRoom", "roomId": carol.room_id, "token": carol.token});
@@ -43,12 +42,9 @@ async fn join_that_meets_a_closing_room_gets_the_next_session() {
 async fn node_that_stops_commits_first_and_then_says_goodbye() {
     let stage = Stage::new().await;
     let (mut alice, bob) = stage.alice_and_bob().await;
-    let batches = stage.mirror.calls().batches;
-    stage.mirror.pause();
-    let mute = alice
-        .post(json!({"type": "UpdateState", "isMuted": true}))
+    let mute = stage
+        .hold_commit(&mut alice, json!({"type": "UpdateState", "isMuted": true}))
         .await;
-    stage.until_commit_waits(batches).await;
     let stop = stage.stop_rooms(Duration::from_secs(15));
     let resume = async {
         tokio::task::yield_now().await;
@@ -74,12 +70,9 @@ async fn node_that_stops_commits_first_and_then_says_goodbye() {
 async fn node_that_stops_while_its_mirror_is_away_says_goodbye_all_the_same() {
     let stage = Stage::new().await;
     let (mut alice, bob) = stage.alice_and_bob().await;
-    let batches = stage.mirror.calls().batches;
-    stage.mirror.pause();
-    alice
-        .post(json!({"type": "UpdateState", "isMuted": true}))
+    stage
+        .hold_commit(&mut alice, json!({"type": "UpdateState", "isMuted": true}))
         .await;
-    stage.until_commit_waits(batches).await;
     assert_eq!(stage.stop_rooms(Duration::from_millis(300)).await, None);
     for person in [&alice, &bob] {
         person.expect_goodbye("draining", 1001, "reconnect").await;

@@ -73,12 +73,12 @@ async fn room_that_panics_is_restarted_and_everybody_stays() {
 async fn unanswered_commands_of_others_time_out_and_may_be_repeated() {
     let stage = Stage::new().await;
     let (mut alice, mut bob) = stage.alice_and_bob().await;
-    let batches = stage.mirror.calls().batches;
-    stage.mirror.pause();
-    let asked = alice
-        .post(json!({"type": "UpdateState", "isHandRaised": true}))
+    let asked = stage
+        .hold_commit(
+            &mut alice,
+            json!({"type": "UpdateState", "isHandRaised": true}),
+        )
         .await;
-    stage.until_commit_waits(batches).await;
     let culprit = bob.post(json!({"type": "SendMessage", "text": FAIL})).await;
     stage
         .until("the restart", async || {
@@ -122,11 +122,12 @@ async fn event_that_was_committed_before_a_panic_is_seen_once_after_it() {
 async fn event_that_was_about_to_be_told_when_the_room_panicked_is_told_by_its_successor() {
     let stage = Stage::new().await;
     let (mut alice, mut bob) = stage.alice_and_bob().await;
-    let before = stage.mirror.calls().batches;
-    stage.mirror.pause();
-    bob.post(json!({"type": "SendMessage", "text": "on its way"}))
+    stage
+        .hold_commit(
+            &mut bob,
+            json!({"type": "SendMessage", "text": "on its way"}),
+        )
         .await;
-    stage.until_commit_waits(before).await;
     // Both go with the next commit: the first is handed to the links when the second makes the room fail.
     bob.post(json!({"type": "SendMessage", "text": "about to be told"}))
         .await;
@@ -191,12 +192,9 @@ async fn who_is_removed_when_the_room_panics_hears_nothing_of_what_comes_after()
     let carol_id = UserId(Uuid::new_v4());
     let mut carol = stage.person("Carol", carol_id, DEFAULT_TENANT, Kind::Guest);
     carol.join().await;
-    let batches = stage.mirror.calls().batches;
-    stage.mirror.pause();
-    alice
-        .post(json!({"type": "UpdateState", "isMuted": true}))
+    stage
+        .hold_commit(&mut alice, json!({"type": "UpdateState", "isMuted": true}))
         .await;
-    stage.until_commit_waits(batches).await;
     // Both go into the next commit, and what it releases ends at the panic: before anything is written.
     alice
         .post(json!({"type": "RemoveParticipant", "userId": bob.user_id()}))

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::TcpListener, sync::Arc, time::Duration};
 
 use actix_web::{dev::ServerHandle, web};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use url::Url;
@@ -199,10 +200,14 @@ impl Stage {
         assert!(came.is_ok(), "waited in vain: {what}");
     }
 
-    /// Waits until a commit waits in the paused mirror.
-    pub async fn until_commit_waits(&self, after: u64) {
-        self.until("a commit", async || self.mirror.calls().batches > after)
+    /// Pauses the mirror and sends a command, whose commit then waits there. The command's id.
+    pub async fn hold_commit(&self, person: &mut TestClient, command: Value) -> u64 {
+        let batches = self.mirror.calls().batches;
+        self.mirror.pause();
+        let id = person.post(command).await;
+        self.until("a commit", async || self.mirror.calls().batches > batches)
             .await;
+        id
     }
 
     /// Who owns the room, as the mirror says.

@@ -84,10 +84,7 @@ async fn small_room_is_told_before_all_of_a_large_one_are() {
     let mut was_between = false;
     for _ in 0..TURNS {
         heard.borrow_mut().clear();
-        let batches = stage.mirror.calls().batches;
-        stage.mirror.pause();
-        alice.post(says.clone()).await;
-        stage.until_commit_waits(batches).await;
+        stage.hold_commit(&mut alice, says.clone()).await;
         olga.post(says.clone()).await;
         stage
             .until("two commits", async || stage.node.writer.backlog() == 2)

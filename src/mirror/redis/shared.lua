@@ -46,7 +46,7 @@ end
 -- its values; keeps the newest of the tail. Then where the room's order stands; the count is that of the hash, so it cannot
 -- drift. Answers which keys may be new.
 local function write_room(at, is_full, tail_keep, version, seq)
-  local made, is_counted, tail_length = {}, is_full, nil
+  local made, tail_length = {}, nil
   if is_full then redis.call('DEL', unpack(KEYS, 2, 6)) end
   while ARGV[at] do
     local command, index, last = ARGV[at], tonumber(ARGV[at + 1]), at + 2 + tonumber(ARGV[at + 2])
@@ -56,7 +56,6 @@ local function write_room(at, is_full, tail_keep, version, seq)
       made[index] = answer == last - at - 2
     elseif sum > 0 then
       made[index] = true
-      is_counted = is_counted or index == 2
     end
     at = last + 1
   end
@@ -65,7 +64,7 @@ local function write_room(at, is_full, tail_keep, version, seq)
   elseif not tail_length or tail_length > tonumber(tail_keep) then
     redis.call('LTRIM', KEYS[6], '-' .. tail_keep, '-1')
   end
-  if is_counted then
+  if is_full or made[2] then
     redis.call('HSET', KEYS[1], 'version', version, 'seq', seq,
       'participantCount', redis.call('HLEN', KEYS[2]))
   else
