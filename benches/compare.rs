@@ -3,10 +3,8 @@
 //! `cargo bench --bench compare -- --md table.md` starts a redis-server, and for each row callboard and the floor (this
 //! program again: a bare fan-out over actix-web-actors) in turn, the servers on one core and `callboard load` on another.
 //! Redis runs where the kernel puts it. CPU time is that of the server's process alone. Each run has fresh processes, the
-//! figures are medians. `--peak` looks for the highest rates in addition.
+//! figures are medians. `--growth` compares few rooms with many, `--peak` looks for the highest rates in addition.
 
-#[path = "floor/commits.rs"]
-mod commits;
 #[path = "floor/measure.rs"]
 mod measure;
 #[path = "floor/peak.rs"]
@@ -49,6 +47,9 @@ struct Arguments {
     /// Runs of each row; figures are medians.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=99))]
     runs: u64,
+    /// Compare few rooms with many, too.
+    #[arg(long)]
+    growth: bool,
     /// Look for the highest rates that keep their latency, too.
     #[arg(long)]
     peak: bool,
@@ -97,6 +98,9 @@ fn main() {
     let mut table = Table::new(&arguments.method(ground.pinning));
     for row in ROWS.iter().filter(|row| arguments.wants(row.name)) {
         compare(row, &arguments, &ground, postgres.as_ref(), &mut table);
+    }
+    if arguments.growth {
+        compare_growth(&arguments, &ground, &mut table);
     }
     if arguments.peak {
         compare_peaks(&arguments, &ground, &mut table);
@@ -209,6 +213,26 @@ impl fmt::Display for Line<'_> {
             figures.violations
         )
     }
+}
+
+/// Few rooms and many in turn, on both.
+fn compare_growth(arguments: &Arguments, ground: &Ground, table: &mut Table) {
+    let servers = [
+        ("floor", Server::floor as fn(&Ground) -> Server),
+        ("callboard", Server::callboard),
+    ];
+    let mut runs: [[Vec<Figures>; 2]; 2] = Default::default();
+    for _ in 0..arguments.runs {
+        for (at, row) in rows::GROWTH.iter().enumerate() {
+            for (server, runs) in servers.into_iter().zip(&mut runs) {
+                if let Err(why) = run(row, arguments, ground, server, &mut runs[at]) {
+                    return table.failure(row, &why);
+                }
+            }
+        }
+    }
+    let [floor, callboard] = runs.map(|pair| pair.map(|runs| measure::median(&runs)));
+    table.growth(&floor, &callboard);
 }
 
 fn compare_peaks(arguments: &Arguments, ground: &Ground, table: &mut Table) {

@@ -7,6 +7,7 @@ mod api;
 mod breach;
 mod churn;
 mod command;
+mod commits;
 mod crew;
 mod drive;
 mod fold;
@@ -29,6 +30,7 @@ mod ticket;
 
 use thiserror::Error;
 
+pub use commits::Commits;
 pub use html::page;
 pub use machine::{ServerUse, cpu_secs, rss_kib};
 pub use meter::{Latency, Second};

@@ -31,8 +31,12 @@ pub struct Figures {
     pub violations: u64,
     /// Whether the load tool was too slow for this.
     pub is_generator_bottleneck: bool,
-    /// Microseconds that a commit takes, from the writer's histogram; none on the floor.
-    pub commit_p50_us: Option<f64>,
+    /// The slowest hundredth of the median second: a pause of the machine spoils one second, not the run.
+    pub median_second_p99_us: f64,
+    /// Microseconds that half of the window's commits stayed below; 0 on the floor, which makes none.
+    pub commit_p50_us: f64,
+    /// The same of all but the slowest hundredth.
+    pub commit_p99_us: f64,
 }
 
 /// Runs the load of a row against a fresh server.
@@ -83,7 +87,7 @@ fn figures(report: &Value, server: &Server, row: &Row) -> Figures {
     let cpu_secs = number(report, "/server/cpuSecs");
     let (part, done, due) = match row.unit {
         Unit::Delivery => ("deliveries", "/deliveries/seen", "/deliveries/expected"),
-        Unit::Join | Unit::Connection => ("joins", "/joins/done", "/joins/offered"),
+        Unit::Join | Unit::Connection | Unit::Quiet => ("joins", "/joins/done", "/joins/offered"),
         Unit::Request => ("commands", "/requests", "/requests"),
     };
     let (done, due) = (number(report, done), number(report, due));
@@ -98,6 +102,7 @@ fn figures(report: &Value, server: &Server, row: &Row) -> Figures {
             (number(report, "/server/rssEndKib") - server.idle_kib as f64)
                 / f64::from(row.rooms * row.size)
         }
+        Unit::Quiet => cpu_secs * 100.0 / number(report, "/windowSecs"),
         Unit::Request => done / cpu_secs,
     };
     let violations = report.pointer("/violations").and_then(Value::as_array);
@@ -113,7 +118,9 @@ fn figures(report: &Value, server: &Server, row: &Row) -> Figures {
             .pointer("/generator/isBottleneck")
             .and_then(Value::as_bool)
             .unwrap_or_default(),
-        commit_p50_us: server.commit_p50_us(),
+        median_second_p99_us: median_second_p99_us(report),
+        commit_p50_us: number(report, "/commits/p50Us"),
+        commit_p99_us: number(report, "/commits/p99Us"),
     }
 }
 
@@ -127,12 +134,7 @@ fn number(report: &Value, pointer: &str) -> f64 {
 
 /// Each figure's median over the runs; what went wrong counts if it did in any of them.
 pub fn median(runs: &[Figures]) -> Figures {
-    let of = |figure: fn(&Figures) -> f64| {
-        let mut values: Vec<f64> = runs.iter().map(figure).collect();
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
-    let has_commits = runs.iter().all(|run| run.commit_p50_us.is_some());
+    let of = |figure: fn(&Figures) -> f64| middle(runs.iter().map(figure).collect());
     Figures {
         cost: of(|run| run.cost),
         cpu_percent: of(|run| run.cpu_percent),
@@ -141,6 +143,22 @@ pub fn median(runs: &[Figures]) -> Figures {
         share_done: of(|run| run.share_done),
         violations: runs.iter().map(|run| run.violations).sum(),
         is_generator_bottleneck: runs.iter().any(|run| run.is_generator_bottleneck),
-        commit_p50_us: has_commits.then(|| of(|run| run.commit_p50_us.unwrap_or_default())),
+        median_second_p99_us: of(|run| run.median_second_p99_us),
+        commit_p50_us: of(|run| run.commit_p50_us),
+        commit_p99_us: of(|run| run.commit_p99_us),
     }
+}
+
+/// Of the seconds in which something was delivered; 0: there was none.
+fn median_second_p99_us(report: &Value) -> f64 {
+    let series = report.pointer("/series").and_then(Value::as_array);
+    let seconds = series.into_iter().flatten();
+    let busy = seconds.filter(|second| number(second, "/deliveries") > 0.0);
+    middle(busy.map(|second| number(second, "/p99Us")).collect())
+}
+
+/// The value in the middle; 0: there is none.
+fn middle(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
 }

@@ -22,6 +22,8 @@ const START_PATIENCE: Duration = Duration::from_secs(30);
 const START_POLL: Duration = Duration::from_millis(20);
 /// How long a server's memory must not have changed before it is read, and how often it is looked at.
 const SETTLE: Duration = Duration::from_millis(500);
+/// Commands a second and at once that a connection may send.
+const COMMANDS_MAX: &str = "100000";
 /// A signing key for this alone; with Redis one must be given.
 const SIGNING_KEY: &str = "a signing key for comparisons only, 0123456789 0123456789";
 
@@ -123,6 +125,9 @@ impl Server {
             .arg(directory.path())
             .env("CALLBOARD_LOG__LEVEL", "warn")
             .env("CALLBOARD_SIGNING_KEY", SIGNING_KEY)
+            // What people may say is not what is measured.
+            .env("CALLBOARD_LIMITS__COMMANDS_PER_SECOND", COMMANDS_MAX)
+            .env("CALLBOARD_LIMITS__COMMANDS_BURST", COMMANDS_MAX)
             // As many threads as a machine of one core gives by default; the floor has one as well.
             .env("CALLBOARD_HTTP__WORKERS", "1");
         if let Some(database) = &ground.database {

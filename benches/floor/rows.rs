@@ -9,6 +9,8 @@ pub enum Unit {
     Join,
     /// A member who stays: memory instead of CPU time.
     Connection,
+    /// All members who stay: the share of a core that they take.
+    Quiet,
     /// A signalling request.
     Request,
 }
@@ -41,16 +43,18 @@ pub enum Bound {
     Kibibytes(f64),
     /// At least so many per second of CPU time.
     PerCpuSecond(f64),
+    /// At most so many hundredths of a core.
+    Percent(f64),
 }
 
 /// Deliveries a second of the broadcasts.
 const DELIVERIES: u32 = 20_000;
 
 /// All rows, in the order of the table.
-pub const ROWS: [Row; 6] = [
-    broadcast("broadcast-100x10", 100, 10, 1.15),
-    broadcast("broadcast-200x5", 200, 5, 1.35),
-    broadcast("broadcast-1x500", 1, 500, 1.05),
+pub const ROWS: [Row; 7] = [
+    broadcast("broadcast-100x10", 100, 10, DELIVERIES, 1.15),
+    broadcast("broadcast-200x5", 200, 5, DELIVERIES, 1.35),
+    broadcast("broadcast-1x500", 1, 500, DELIVERIES, 1.05),
     Row {
         name: "join-storm",
         profile: "join-storm",
@@ -71,6 +75,15 @@ pub const ROWS: [Row; 6] = [
         bound: Bound::Kibibytes(14.0),
     },
     Row {
+        name: "idle-cpu",
+        profile: "idle",
+        rooms: 1_000,
+        size: 10,
+        rate: 1,
+        unit: Unit::Quiet,
+        bound: Bound::Percent(2.0),
+    },
+    Row {
         name: "churn",
         profile: "churn",
         rooms: 100,
@@ -87,13 +100,25 @@ pub const PEAK: Row = ROWS[0];
 /// See [`PEAK`].
 pub const PEAK_RATIO_MIN: f64 = 0.75;
 
-const fn broadcast(name: &'static str, rooms: u32, size: u32, ratio_max: f64) -> Row {
+/// Deliveries a second over all rooms, few or many.
+const GROWTH_DELIVERIES: u32 = 8_000;
+/// The most that a delivery may cost in many rooms, of what it costs in few.
+pub const GROWTH_RATIO_MAX: f64 = 1.25;
+/// The most that the slowest hundredth of commits may take in many rooms, of what it takes in few.
+pub const GROWTH_COMMIT_P99_RATIO_MAX: f64 = 2.0;
+/// The same load in few rooms and in as many as fit into 20,000 files.
+pub const GROWTH: [Row; 2] = [
+    broadcast("growth-few", 10, 2, GROWTH_DELIVERIES, GROWTH_RATIO_MAX),
+    broadcast("growth-many", 9_900, 2, GROWTH_DELIVERIES, GROWTH_RATIO_MAX),
+];
+
+const fn broadcast(name: &'static str, rooms: u32, size: u32, rate: u32, ratio_max: f64) -> Row {
     Row {
         name,
         profile: "broadcast",
         rooms,
         size,
-        rate: DELIVERIES,
+        rate,
         unit: Unit::Delivery,
         bound: Bound::Ratio(ratio_max),
     }
@@ -103,7 +128,7 @@ impl Row {
     /// Whether the floor can do this as well: it has no lifecycle of calls.
     pub fn has_floor(&self) -> bool {
         match self.unit {
-            Unit::Delivery | Unit::Join | Unit::Connection => true,
+            Unit::Delivery | Unit::Join | Unit::Connection | Unit::Quiet => true,
             Unit::Request => false,
         }
     }
@@ -126,6 +151,7 @@ impl Unit {
             Self::Delivery => "CPU µs per delivery",
             Self::Join => "CPU µs per join",
             Self::Connection => "KiB per connection",
+            Self::Quiet => "CPU %",
             Self::Request => "requests per CPU second",
         }
     }

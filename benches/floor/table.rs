@@ -4,7 +4,10 @@ use std::fmt::Write;
 
 use crate::{
     measure::Figures,
-    rows::{Bound, PEAK, PEAK_RATIO_MIN, Row, Unit},
+    rows::{
+        Bound, GROWTH, GROWTH_COMMIT_P99_RATIO_MAX, GROWTH_RATIO_MAX, PEAK, PEAK_RATIO_MIN, Row,
+        Unit,
+    },
 };
 
 /// A latency that the highest rate must keep, as the table says it.
@@ -20,7 +23,7 @@ impl Table {
     pub fn new(method: &str) -> Self {
         let text = format!(
             "{method}\n\n\
-             | load | unit | floor | callboard | ratio | bound | kept | CPU % floor / callboard | p50 µs floor / callboard | p99 µs floor / callboard | commit p50 µs | notes |\n\
+             | load | unit | floor | callboard | ratio | bound | kept | CPU % floor / callboard | p50 µs floor / callboard | p99 µs floor / callboard | commit p50 / p99 µs | notes |\n\
              |---|---|---:|---:|---:|---:|---|---:|---:|---:|---:|---|\n"
         );
         Self { text }
@@ -51,7 +54,10 @@ impl Table {
             pair(|figures| figures.cpu_percent),
             pair(|figures| figures.p50_us),
             pair(|figures| figures.p99_us),
-            optional(callboard.commit_p50_us, 0),
+            format!(
+                "{:.0} / {:.0}",
+                callboard.commit_p50_us, callboard.commit_p99_us
+            ),
             notes(floor, callboard),
         ]);
     }
@@ -72,6 +78,51 @@ impl Table {
             String::new(),
             String::new(),
             note.to_owned(),
+        ]);
+    }
+
+    /// What the same load costs in few and in many rooms: medians of each.
+    pub fn growth(&mut self, floor: &[Figures; 2], callboard: &[Figures; 2]) {
+        let [few, many] = GROWTH;
+        let name = format!("{} → {} rooms of {}", few.rooms, many.rooms, few.size);
+        let cost = |[few, many]: &[Figures; 2]| {
+            let ratio = many.cost / few.cost;
+            (
+                format!("{:.1} → {:.1} ({ratio:.2}×)", few.cost, many.cost),
+                ratio,
+            )
+        };
+        let [few, many] = callboard.each_ref().map(|figures| figures.commit_p99_us);
+        let (floor_cost, _) = cost(floor);
+        let (callboard_cost, ratio) = cost(callboard);
+        self.line(&[
+            format!("growth, {name}"),
+            Unit::Delivery.name().to_owned(),
+            floor_cost,
+            callboard_cost,
+            format!("{ratio:.2}"),
+            format!("≤ {GROWTH_RATIO_MAX}×"),
+            yes_or_no(ratio <= GROWTH_RATIO_MAX),
+            between(floor, callboard, |figures| figures.cpu_percent),
+            between(floor, callboard, |figures| figures.p50_us),
+            between(floor, callboard, |figures| figures.p99_us),
+            String::new(),
+            notes(Some(&floor[1]), &callboard[1]),
+        ]);
+        let ratio = many / few;
+        self.line(&[
+            format!("growth of commits, {name}"),
+            "p99 µs".to_owned(),
+            "–".to_owned(),
+            format!("{few:.0} → {many:.0}"),
+            format!("{ratio:.2}"),
+            format!("< {GROWTH_COMMIT_P99_RATIO_MAX}×"),
+            yes_or_no(ratio < GROWTH_COMMIT_P99_RATIO_MAX),
+            String::new(),
+            String::new(),
+            String::new(),
+            String::new(),
+            String::new(),
         ]);
     }
 
@@ -99,7 +150,15 @@ fn judge(bound: Bound, ratio: Option<f64>, cost: f64) -> (String, bool) {
         ),
         Bound::Kibibytes(most) => (format!("≤ {most} KiB"), cost <= most),
         Bound::PerCpuSecond(least) => (format!("≥ {least:.0}"), cost >= least),
+        Bound::Percent(most) => (format!("< {most} %"), cost < most),
     }
+}
+
+/// Of the floor and of callboard, each from few to many rooms.
+fn between(floor: &[Figures; 2], callboard: &[Figures; 2], figure: fn(&Figures) -> f64) -> String {
+    let [floor, callboard] =
+        [floor, callboard].map(|pair| format!("{:.0} → {:.0}", figure(&pair[0]), figure(&pair[1])));
+    format!("{floor} / {callboard}")
 }
 
 fn notes(floor: Option<&Figures>, callboard: &Figures) -> String {

@@ -9,6 +9,7 @@ use thiserror::Error;
 use url::Url;
 use uuid::Uuid;
 
+use super::commits::CommitTimes;
 use crate::{ids::Timestamp, room::view::ParticipantView};
 
 /// Longest wait for an answer.
@@ -122,6 +123,12 @@ impl Api {
             .await
     }
 
+    /// How long a node's commits took so far; none: the key is no operator's, or the node does not answer.
+    pub async fn commit_times(&self, base: &Url) -> Option<CommitTimes> {
+        let text = self.send(Method::GET, base, "metrics", None).await;
+        CommitTimes::read(&text.ok()?)
+    }
+
     async fn list<T: DeserializeOwned>(&self, base: &Url, path: &str) -> Result<Vec<T>, ApiFault> {
         let mut all = Vec::new();
         let mut query = format!("{path}?limit={PAGE_MAX}");
@@ -142,6 +149,17 @@ impl Api {
         path: &str,
         body: Option<Value>,
     ) -> Result<T, ApiFault> {
+        let text = self.send(method, base, path, body).await?;
+        serde_json::from_str(&text).map_err(failed)
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        base: &Url,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<String, ApiFault> {
         let url = base.join(path).map_err(failed)?;
         let mut request = self.client.request(method, url).bearer_auth(&self.key);
         if let Some(body) = body {
@@ -156,7 +174,7 @@ impl Api {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
                 Err(ApiFault::Refused)
             }
-            _ if status.is_success() => serde_json::from_str(&text).map_err(failed),
+            _ if status.is_success() => Ok(text),
             _ => {
                 let shown: String = text.chars().take(SHOWN_MAX).collect();
                 Err(ApiFault::Failed(format!("{path}: {status} {shown}")))

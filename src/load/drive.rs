@@ -14,7 +14,9 @@ use uuid::Uuid;
 
 use super::{
     LoadError,
+    api::Api,
     churn::Calls,
+    commits::CommitTimes,
     crew::Crew,
     machine::{ServerUse, cpu_secs, rss_kib},
     meter::Kind,
@@ -23,6 +25,7 @@ use super::{
     report::{Measured, Report},
     settle::settle,
     setup::{House, prepare},
+    socket::Target,
     stage::Stage,
 };
 
@@ -48,7 +51,7 @@ pub(super) async fn drive(options: Options) -> Result<Report, LoadError> {
     let calls = api.clone().map(|api| Calls::new(&stage, api, host_id));
     let (most, watching) = watch_over(&stage);
     fill(&stage, &crew).await;
-    let measured = measure(&stage, &crew, calls.as_ref()).await;
+    let measured = measure(&stage, &crew, api.as_ref(), calls.as_ref()).await;
     settle(&stage, &crew, api.as_ref(), measured.window).await;
     let sessions = match &calls {
         Some(calls) => calls.recorded().await,
@@ -91,9 +94,15 @@ async fn fill(stage: &Arc<Stage>, crew: &Crew) {
 }
 
 /// The window: the load runs, the processes are watched.
-async fn measure(stage: &Arc<Stage>, crew: &Crew, calls: Option<&Calls>) -> Measured {
+async fn measure(
+    stage: &Arc<Stage>,
+    crew: &Crew,
+    api: Option<&Api>,
+    calls: Option<&Calls>,
+) -> Measured {
     let options = &stage.options;
     let own = std::process::id();
+    let commits_before = commit_times(api, &stage.targets).await;
     let window = window_of(stage, options.duration);
     let deliveries_before = stage.meter.counts.deliveries_seen.load(Relaxed);
     let server_before = options.server_pid.and_then(look_at);
@@ -119,6 +128,7 @@ async fn measure(stage: &Arc<Stage>, crew: &Crew, calls: Option<&Calls>) -> Meas
             rss_end_kib: after.1,
             rss_max_kib: before.1.max(after.1),
         });
+    let commits_after = commit_times(api, &stage.targets).await;
     Measured {
         window: Window { until_ns, ..window },
         deliveries,
@@ -126,7 +136,19 @@ async fn measure(stage: &Arc<Stage>, crew: &Crew, calls: Option<&Calls>) -> Meas
             .zip(own_after)
             .map_or(0.0, |(before, after)| after - before),
         server,
+        commits: commits_before
+            .zip(commits_after)
+            .map(|(before, after)| after.since(&before)),
     }
+}
+
+/// Of all nodes; none: one of them does not show it.
+async fn commit_times(api: Option<&Api>, nodes: &[Target]) -> Option<CommitTimes> {
+    let mut all = CommitTimes::default();
+    for node in nodes {
+        all.add(&api?.commit_times(&node.base).await?);
+    }
+    Some(all)
 }
 
 /// Starts what the profile does in the window.

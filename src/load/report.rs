@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 use url::Url;
 
 use super::{
+    commits::Commits,
     machine::ServerUse,
     meter::{Kind, Latency, Second},
     options::Profile,
@@ -65,6 +66,8 @@ pub struct Report {
     pub generator: Generator,
     /// The server's process, if its id was given.
     pub server: Option<ServerUse>,
+    /// The nodes' commits to the mirror, if the key is an operator's.
+    pub commits: Option<Commits>,
     /// Second by second.
     pub series: Vec<Second>,
 }
@@ -167,6 +170,8 @@ pub(super) struct Measured {
     pub own_cpu_secs: f64,
     /// The server's process.
     pub server: Option<ServerUse>,
+    /// The nodes' commits.
+    pub commits: Option<Commits>,
 }
 
 impl Measured {
@@ -245,6 +250,7 @@ impl Report {
             violations_beyond,
             generator: generator(stage, measured.own_cpu_secs, window_secs),
             server: measured.server,
+            commits: measured.commits,
             series: meter.seconds(),
         }
     }

@@ -82,6 +82,14 @@ pub(super) fn remarks(report: &Report) -> Vec<String> {
             server.cpu_secs, server.rss_begin_kib, server.rss_end_kib, server.rss_max_kib
         ));
     }
+    if let Some(commits) = &report.commits {
+        lines.push(format!(
+            "commits: {}, p50 {}, p99 {}",
+            commits.count,
+            milliseconds(commits.p50_us),
+            milliseconds(commits.p99_us)
+        ));
+    }
     let own = &report.generator;
     lines.push(format!(
         "load tool: {:.2} s of CPU on {} cores, orders late by {} (p99)",

@@ -7,7 +7,7 @@ use crate::common::{
 use crate::tool::{Outcome, Run};
 
 /// Every name that a report has at its top.
-const FIELDS: [&str; 20] = [
+const FIELDS: [&str; 21] = [
     "profile",
     "urls",
     "rooms",
@@ -27,6 +27,7 @@ const FIELDS: [&str; 20] = [
     "violationsBeyond",
     "generator",
     "server",
+    "commits",
     "series",
 ];
 
@@ -62,6 +63,11 @@ async fn broadcast_delivers_every_message_to_everybody_and_writes_both_reports()
             let is_there = outcome.report.get(field).is_some();
             assert!(is_there, "{field}: {}", outcome.report);
         }
+        // One for each message at most, and some for the rooms themselves.
+        let commits = outcome.count("commits", "count");
+        assert!((1..=acked + 5).contains(&commits), "{}", outcome.stdout);
+        let [p50, p99] = ["p50Us", "p99Us"].map(|us| outcome.count("commits", us));
+        assert!(0 < p50 && p50 <= p99, "{}", outcome.stdout);
         for latency in ["p50", "p90", "p99", "p999", "max"] {
             let us = &outcome.report["deliveries"]["latencyUs"][latency];
             assert!(us.as_u64().is_some_and(|us| us > 0), "{latency} is {us}");

@@ -47,8 +47,8 @@ impl MirrorMetrics {
                 "callboard_mirror_commit_seconds",
                 "From submitting a commit to its outcome, repeats included.",
                 &[
-                    0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0,
-                    2.5, 10.0,
+                    0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5,
+                    1.0, 2.5, 10.0,
                 ],
             ),
             batch_commits: histogram(
