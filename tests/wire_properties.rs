@@ -324,17 +324,15 @@ proptest! {
     #[test]
     fn command_that_was_decoded_says_the_same_when_encoded(message in any_message()) {
         if let Ok(ClientMessage::Command { id, command }) = protocol::decode(&message.to_string(), TEXT_MAX) {
-            let mut encoded = serde_json::to_value(&command).unwrap();
-            encoded["id"] = json!(id);
-            let again = protocol::decode(&encoded.to_string(), TEXT_MAX);
+            // Texts are compared: a number that is read as `f64` need not come out as it went in.
+            let encoded = serde_json::to_string(&command).unwrap();
+            let with_id = encoded.replacen('{', &format!("{{\"id\":{id},"), 1);
+            let again = protocol::decode(&with_id, TEXT_MAX);
             let Ok(ClientMessage::Command { id: id_again, command: command_again }) = again else {
                 panic!("{encoded}: {again:?}");
             };
             prop_assert_eq!(id, id_again);
-            prop_assert_eq!(
-                serde_json::to_value(&command).unwrap(),
-                serde_json::to_value(&command_again).unwrap()
-            );
+            prop_assert_eq!(encoded, serde_json::to_string(&command_again).unwrap());
         }
     }
 }
