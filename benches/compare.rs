@@ -35,6 +35,12 @@ use self::{
     table::Table,
 };
 
+/// A server's name, and how it is started.
+type Contender = (&'static str, fn(&Ground) -> Server);
+
+const FLOOR: Contender = ("floor", Server::floor);
+const CALLBOARD: Contender = ("callboard", Server::callboard);
+
 /// What callboard costs above a bare fan-out.
 #[derive(Parser)]
 struct Arguments {
@@ -152,25 +158,12 @@ fn compare(
             ..*ground
         };
         let measured = if row.has_floor() {
-            run(
-                row,
-                arguments,
-                &ground,
-                ("floor", Server::floor),
-                &mut floor,
-            )
+            run(row, arguments, &ground, FLOOR, &mut floor)
         } else {
             Ok(())
         };
-        let measured = measured.and_then(|()| {
-            run(
-                row,
-                arguments,
-                &ground,
-                ("callboard", Server::callboard),
-                &mut callboard,
-            )
-        });
+        let measured =
+            measured.and_then(|()| run(row, arguments, &ground, CALLBOARD, &mut callboard));
         if let Err(why) = measured {
             eprintln!("{} run {number}: {why}", row.name);
             return table.failure(row, &why);
@@ -185,7 +178,7 @@ fn run(
     row: &Row,
     arguments: &Arguments,
     ground: &Ground,
-    (name, start): (&str, fn(&Ground) -> Server),
+    (name, start): Contender,
     runs: &mut Vec<Figures>,
 ) -> Result<(), String> {
     let server = start(ground);
@@ -217,14 +210,10 @@ impl fmt::Display for Line<'_> {
 
 /// Few rooms and many in turn, on both.
 fn compare_growth(arguments: &Arguments, ground: &Ground, table: &mut Table) {
-    let servers = [
-        ("floor", Server::floor as fn(&Ground) -> Server),
-        ("callboard", Server::callboard),
-    ];
     let mut runs: [[Vec<Figures>; 2]; 2] = Default::default();
     for _ in 0..arguments.runs {
         for (at, row) in rows::GROWTH.iter().enumerate() {
-            for (server, runs) in servers.into_iter().zip(&mut runs) {
+            for (server, runs) in [FLOOR, CALLBOARD].into_iter().zip(&mut runs) {
                 if let Err(why) = run(row, arguments, ground, server, &mut runs[at]) {
                     return table.failure(row, &why);
                 }
@@ -237,10 +226,7 @@ fn compare_growth(arguments: &Arguments, ground: &Ground, table: &mut Table) {
 
 fn compare_peaks(arguments: &Arguments, ground: &Ground, table: &mut Table) {
     let mut rates = Vec::new();
-    for (name, start) in [
-        ("floor", Server::floor as fn(&Ground) -> Server),
-        ("callboard", Server::callboard),
-    ] {
+    for (name, start) in [FLOOR, CALLBOARD] {
         eprintln!("highest rate of {name}:");
         match peak::search(ground, start, arguments.duration()) {
             Ok(peak) => rates.push(peak),
@@ -268,7 +254,7 @@ fn show_that_it_works(arguments: &Arguments) {
         database: None,
     };
     std::thread::scope(|scope| {
-        for start in [Server::floor as fn(&Ground) -> Server, Server::callboard] {
+        for (_, start) in [FLOOR, CALLBOARD] {
             scope.spawn(move || try_out(ground, &start(ground)));
         }
     });

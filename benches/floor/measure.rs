@@ -85,6 +85,7 @@ fn read(file: &Path) -> Option<Value> {
 
 fn figures(report: &Value, server: &Server, row: &Row) -> Figures {
     let cpu_secs = number(report, "/server/cpuSecs");
+    let cpu_percent = cpu_secs * 100.0 / number(report, "/windowSecs");
     let (part, done, due) = match row.unit {
         Unit::Delivery => ("deliveries", "/deliveries/seen", "/deliveries/expected"),
         Unit::Join | Unit::Connection | Unit::Quiet => ("joins", "/joins/done", "/joins/offered"),
@@ -102,13 +103,13 @@ fn figures(report: &Value, server: &Server, row: &Row) -> Figures {
             (number(report, "/server/rssEndKib") - server.idle_kib as f64)
                 / f64::from(row.rooms * row.size)
         }
-        Unit::Quiet => cpu_secs * 100.0 / number(report, "/windowSecs"),
+        Unit::Quiet => cpu_percent,
         Unit::Request => done / cpu_secs,
     };
     let violations = report.pointer("/violations").and_then(Value::as_array);
     Figures {
         cost,
-        cpu_percent: cpu_secs * 100.0 / number(report, "/windowSecs"),
+        cpu_percent,
         p50_us: number(report, &format!("/{part}/latencyUs/p50")),
         p99_us: number(report, &format!("/{part}/latencyUs/p99")),
         share_done: if due > 0.0 { done / due } else { 1.0 },
