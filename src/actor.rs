@@ -11,6 +11,7 @@ mod failures;
 mod gate;
 mod link;
 mod room;
+mod spacing;
 mod supervisor;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub use self::{
     gate::{ConnectionLimits, Gate, Person, Place, pace},
     link::LinkLimits,
     room::HandOver,
+    spacing::SpacingLimits,
     threads::RoomThreads,
 };
 use self::{
@@ -58,6 +60,8 @@ pub struct ActorLimits {
     pub owner: OwnerLimits,
     /// Of each connection, seen from its room.
     pub link: LinkLimits,
+    /// Of each room's commits.
+    pub spacing: SpacingLimits,
     /// Between two pings of a connection.
     pub ping_interval_ms: u64,
     /// Silence after which a connection is lost.

@@ -25,12 +25,13 @@ use crate::{
 
 /// Least time between two rounds of ticks, in milliseconds.
 const ROUND_MS: u64 = 25;
-/// Rooms of a thread that get their ticks in one go: what else happens there waits for all of them.
-const PORTION: usize = 32;
+/// Rooms of a thread that get their ticks in one go: what else happens there waits for all of them, and so do commits if they
+/// all ask the mirror whether it still has them.
+const PORTION: usize = 2;
 /// Between two portions.
 const PORTION_PAUSE: Duration = Duration::from_millis(2);
 /// Most portions of a round: with very many rooms they are larger.
-const PORTIONS_MAX: usize = 25;
+const PORTIONS_MAX: usize = 64;
 
 /// A room that waits for its tick.
 #[derive(Debug)]
@@ -271,7 +272,7 @@ mod tests {
 
     #[test]
     fn however_many_rooms_are_due_a_round_has_few_portions() {
-        assert_eq!([0, 1, 32, 33].map(portion_of), [32; 4]);
+        assert_eq!([0, 1, 2, 3].map(portion_of), [PORTION; 4]);
         assert_eq!(portion_of(PORTION * PORTIONS_MAX), PORTION);
         assert_eq!(portion_of(PORTION * PORTIONS_MAX + 1), PORTION + 1);
         assert_eq!(10_000_usize.div_ceil(portion_of(10_000)), PORTIONS_MAX);

@@ -1,6 +1,8 @@
 //! The room's way to its mirror: commits and recoveries go out, their answers come back as messages; the lease is read before
 //! anything is decided.
 
+use std::time::Instant;
+
 use actix::{AsyncContext, Context, Handler, Message};
 use tracing::{info, warn};
 
@@ -64,13 +66,15 @@ impl RoomActor {
         }
     }
 
-    /// Sends what changed or what is owed to the mirror, unless something is on its way: then it gathers.
+    /// Sends what changed or what is owed to the mirror, unless something is on its way or was a moment ago: then it gathers.
     pub(super) fn mirror(&mut self, context: &mut Context<Self>, now: Timestamp) {
         if self.is_poisoned() {
             return;
         }
         let was_degraded = self.owner.is_degraded();
-        if let Some(commit) = self.owner.next_commit() {
+        if self.may_send(context)
+            && let Some(commit) = self.owner.next_commit()
+        {
             let (to, address) = (commit.changes.to, context.address());
             let done = Box::new(move |outcome| address.do_send(Committed { to, outcome }));
             match self.writer.submit(commit, done) {
@@ -95,6 +99,28 @@ impl RoomActor {
             });
         }
         self.say_if_durability_changed(was_degraded);
+    }
+
+    /// Whether a commit is to be sent now. One that follows the last too closely is sent later, with what happens until then.
+    fn may_send(&mut self, context: &mut Context<Self>) -> bool {
+        if self.spacing.is_waiting || !self.owner.has_commit() {
+            return false;
+        }
+        let limits = self.node.limits.spacing;
+        let wait = self.spacing.wait(Instant::now(), limits);
+        if wait.is_zero() {
+            return true;
+        }
+        self.spacing.is_waiting = true;
+        context.run_later(wait, |room, context| {
+            room.spacing.is_waiting = false;
+            let now = room.node.clock.now();
+            if !room.is_over() && room.look(context, now) {
+                room.mirror(context, now);
+                room.settle(context);
+            }
+        });
+        false
     }
 
     pub(super) fn say_if_durability_changed(&self, was_degraded: bool) {

@@ -30,7 +30,9 @@ use super::{
     directory::Entry,
     durability::Flight,
     link::{Farewell, Link},
+    spacing::Spacing,
     supervisor::RoomSupervisor,
+    threads::RoomThread,
 };
 use crate::{
     claims::Started,
@@ -62,6 +64,7 @@ pub struct RoomActor {
     pub(super) node: Arc<Node>,
     /// Of the thread on which it lives.
     pub(super) writer: MirrorWriter,
+    pub(super) spacing: Spacing,
     supervisor: Addr<RoomSupervisor>,
     pub(super) entry: Option<Arc<Entry>>,
     links: ConnectionMap<Link>,
@@ -99,7 +102,7 @@ impl RoomActor {
     pub fn new(
         started: Started,
         node: Arc<Node>,
-        writer: MirrorWriter,
+        thread: RoomThread,
         supervisor: Addr<RoomSupervisor>,
         inherited: Option<Survivors>,
     ) -> Self {
@@ -123,7 +126,8 @@ impl RoomActor {
             deadline: (owner.room().version(), deadline_of(owner.room())),
             owner,
             node,
-            writer,
+            writer: thread.writer,
+            spacing: Spacing::new(thread.load),
             supervisor,
             entry: None,
             links: ConnectionMap::default(),

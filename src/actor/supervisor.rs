@@ -194,9 +194,8 @@ impl RoomSupervisor {
         inherited: Option<Survivors>,
     ) -> Addr<RoomActor> {
         let (node, supervisor) = (Arc::clone(&self.node), context.address());
-        let RoomThread { arbiter, writer } = thread;
-        RoomActor::start_in_arbiter(&arbiter, move |_| {
-            RoomActor::new(started, node, writer, supervisor, inherited)
+        RoomActor::start_in_arbiter(&thread.arbiter.clone(), move |_| {
+            RoomActor::new(started, node, thread, supervisor, inherited)
         })
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use actix::{Arbiter, ArbiterHandle};
 use tokio::sync::Notify;
 
+use super::spacing::ThreadLoad;
 use crate::mirror::writer::MirrorWriter;
 
 /// Clones share the threads.
@@ -26,11 +27,13 @@ struct Threads {
 
 /// A thread on which rooms live.
 #[derive(Clone)]
-pub(super) struct RoomThread {
+pub struct RoomThread {
     /// Takes new rooms.
     pub(super) arbiter: ArbiterHandle,
     /// Writes their commits.
     pub(super) writer: MirrorWriter,
+    /// How busy it is.
+    pub(super) load: Arc<ThreadLoad>,
 }
 
 impl RoomThreads {
@@ -39,6 +42,7 @@ impl RoomThreads {
         let thread = RoomThread {
             arbiter: Arbiter::current(),
             writer: writer.for_this_thread(),
+            load: Arc::new(ThreadLoad::of_this_thread()),
         };
         self.threads().all.push(thread);
         self.0.joined.notify_one();

@@ -28,17 +28,21 @@ pub enum Recovery {
 }
 
 impl Owner {
+    /// Whether there is a commit to be sent.
+    #[must_use]
+    pub fn has_commit(&self) -> bool {
+        let is_free = self.flight.is_none() && self.recover_at.is_none();
+        let has_news = self.refused.is_some() || self.room.has_changes();
+        is_free && (has_news || self.must_verify || self.owes_proof())
+    }
+
     /// The next commit to be sent, if none is on its way: a proof that is owed, or what has changed.
     pub fn next_commit(&mut self) -> Option<Commit> {
-        if self.flight.is_some() || self.recover_at.is_some() {
+        if !self.has_commit() {
             return None;
         }
         let changes = self.refused.take().or_else(|| self.room.take_changes());
-        let changes = match changes {
-            Some(changes) => changes,
-            None if self.must_verify || self.owes_proof() => self.room.no_changes(self.committed),
-            None => return None,
-        };
+        let changes = changes.unwrap_or_else(|| self.room.no_changes(self.committed));
         self.must_verify = false;
         self.refused_ms = 0;
         self.flight = Some(Flight {

@@ -92,10 +92,16 @@ impl Room {
         self.journal.end_input();
     }
 
+    /// Whether [`Room::take_changes`] has something to give.
+    #[must_use]
+    pub fn has_changes(&self) -> bool {
+        self.journal.taken != self.journal.version
+    }
+
     /// What changed since the last call, to be committed as one; none: nothing that must be mirrored.
     pub fn take_changes(&mut self) -> Option<ChangeSet> {
         let (from, to) = (self.journal.taken, self.journal.version);
-        if from == to {
+        if !self.has_changes() {
             return None;
         }
         let journal = std::mem::replace(&mut self.journal, Journal::new(to, false));

@@ -9,7 +9,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::{
-    actor::{ActorLimits, ConnectionLimits, Directory, LinkLimits, Node, pace},
+    actor::{ActorLimits, ConnectionLimits, Directory, LinkLimits, Node, SpacingLimits, pace},
     claims::{Alone, Claimant, Peers, Tenure},
     clock::Clock,
     cluster::{Identity, NodeClient, Registry},
@@ -214,6 +214,7 @@ pub fn actor_limits(config: &Config) -> ActorLimits {
             slow_ms: ms(config.limits.slow),
             outgoing_bytes_max: config.limits.outgoing_bytes_max,
         },
+        spacing: SpacingLimits::default(),
         ping_interval_ms: ms(config.connection.ping_interval),
         ping_timeout_ms: ms(config.connection.ping_timeout),
     }

@@ -1,10 +1,12 @@
 //! Nothing is published before the mirror has it; what is not state does not wait; what waits is bounded.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{client::TestClient, stage::Stage};
-use crate::{ids::UserId, room::settings::Kind, store::DEFAULT_TENANT};
+use crate::{actor::SpacingLimits, ids::UserId, room::settings::Kind, store::DEFAULT_TENANT};
 
 /// Frames that a person has got so far.
 fn frames(person: &TestClient) -> usize {
@@ -110,6 +112,44 @@ async fn answer_that_the_mirror_lost_is_asked_for_again_and_published_once() {
     alice
         .command(json!({"type": "SendMessage", "text": "once"}))
         .await;
+    bob.until_seq(alice.seq()).await;
+    alice.check();
+    bob.check();
+}
+
+#[actix_web::test]
+async fn what_happens_between_two_commits_goes_together_when_the_thread_is_busy() {
+    // As if the thread were: how busy it is, is measured elsewhere.
+    let apart = Duration::from_secs(1);
+    let stage = Stage::with(|plan| {
+        plan.actors.spacing = SpacingLimits {
+            load_min: -2.0,
+            load_max: -1.0,
+            max: apart,
+        };
+    })
+    .await;
+    let (mut alice, mut bob) = stage.alice_and_bob().await;
+    let joined = stage.mirror.calls().batches;
+    let mut ids = Vec::new();
+    for number in 0..5 {
+        let says = json!({"type": "SendMessage", "text": format!("message {number}")});
+        ids.push(bob.post(says).await);
+        // A relay proves that it was decided, and that what is not state does not wait.
+        bob.post(json!({"type": "SendOffer", "targetUserId": alice.user_id(), "sdp": "v=0"}))
+            .await;
+        alice.next_of("ReceiveOffer").await;
+    }
+    for id in ids {
+        assert_eq!(bob.answer(id).await["type"], "Ack");
+    }
+    assert_eq!(stage.mirror.calls().batches, joined + 1, "one for all five");
+
+    tokio::time::sleep(apart).await;
+    let asked = Instant::now();
+    let mute = json!({"type": "UpdateState", "isMuted": true});
+    alice.command(mute).await;
+    assert!(asked.elapsed() < apart / 2, "the first one does not wait");
     bob.until_seq(alice.seq()).await;
     alice.check();
     bob.check();

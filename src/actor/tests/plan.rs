@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    actor::{ActorLimits, ConnectionLimits, LinkLimits, pace},
+    actor::{ActorLimits, ConnectionLimits, LinkLimits, SpacingLimits, pace},
     owner::{OwnerLimits, QueueLimits},
     room::{rules::Rules, settings::Settings},
 };
@@ -38,6 +38,7 @@ impl Default for Plan {
                     slow_ms: 2_000,
                     outgoing_bytes_max: 512 << 10,
                 },
+                spacing: SpacingLimits::default(),
                 ping_interval_ms: 15_000,
                 ping_timeout_ms: 35_000,
             },

@@ -47,8 +47,8 @@ impl MirrorMetrics {
                 "callboard_mirror_commit_seconds",
                 "From submitting a commit to its outcome, repeats included.",
                 &[
-                    0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5,
-                    1.0, 2.5, 10.0,
+                    5e-5, 7e-5, 1e-4, 1.5e-4, 2e-4, 3e-4, 4e-4, 6e-4, 8e-4, 0.001, 0.0015, 0.002,
+                    0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
                 ],
             ),
             batch_commits: histogram(
