@@ -33,6 +33,16 @@ impl Default for SpacingLimits {
 }
 
 impl SpacingLimits {
+    /// As on a busy thread, whatever it does.
+    #[cfg(test)]
+    pub(super) const fn always(max: Duration) -> Self {
+        Self {
+            load_min: -2.0,
+            load_max: -1.0,
+            max,
+        }
+    }
+
     /// Least time between two commits of a room on a thread with this load.
     fn at(&self, load: f64) -> Duration {
         let part = (load - self.load_min) / (self.load_max - self.load_min);
@@ -121,12 +131,7 @@ impl Spacing {
 mod tests {
     use super::*;
 
-    /// Whatever the thread does.
-    const ALWAYS: SpacingLimits = SpacingLimits {
-        load_min: -2.0,
-        load_max: -1.0,
-        max: Duration::from_millis(5),
-    };
+    const ALWAYS: SpacingLimits = SpacingLimits::always(Duration::from_millis(5));
 
     #[test]
     fn commits_are_further_apart_the_busier_the_thread_is() {

@@ -119,16 +119,8 @@ async fn answer_that_the_mirror_lost_is_asked_for_again_and_published_once() {
 
 #[actix_web::test]
 async fn what_happens_between_two_commits_goes_together_when_the_thread_is_busy() {
-    // As if the thread were: how busy it is, is measured elsewhere.
     let apart = Duration::from_secs(1);
-    let stage = Stage::with(|plan| {
-        plan.actors.spacing = SpacingLimits {
-            load_min: -2.0,
-            load_max: -1.0,
-            max: apart,
-        };
-    })
-    .await;
+    let stage = Stage::with(|plan| plan.actors.spacing = SpacingLimits::always(apart)).await;
     let (mut alice, mut bob) = stage.alice_and_bob().await;
     let joined = stage.mirror.calls().batches;
     let mut ids = Vec::new();
