@@ -9,7 +9,7 @@ use std::{
 
 use callboard::{
     ids::Timestamp,
-    secrets::{self, DataLock, GivenSecrets, SigningKey, token::verify_with_server_key},
+    secrets::{self, DataLock, GivenSecrets, SigningKey, token::Unverified},
 };
 
 const ROOM: &str = "00000000-0000-0000-0000-00000000000a";
@@ -205,7 +205,9 @@ fn token_is_signed_with_the_key_of_the_data_directory() {
     let output = callboard(&token_arguments(directory.path()), &[]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let now = Timestamp::from(chrono::Utc::now());
-    let claims = verify_with_server_key(stdout(&output).trim_end(), &secrets.signing, now).unwrap();
+    let token = stdout(&output);
+    let token = Unverified::new(token.trim_end()).unwrap();
+    let claims = token.verify_with_server_key(&secrets.signing, now).unwrap();
     assert_eq!(claims.room.to_string(), ROOM);
     assert_eq!(claims.sub.to_string(), USER);
     assert_eq!(claims.name, "Ada");
@@ -228,7 +230,8 @@ fn token_as_json_is_signed_with_the_given_key_and_lifetime() {
     let answer: serde_json::Value = serde_json::from_str(stdout(&output)).unwrap();
     let signing = SigningKey::from_text(given).unwrap();
     let now = Timestamp::from(chrono::Utc::now());
-    let claims = verify_with_server_key(answer["token"].as_str().unwrap(), &signing, now).unwrap();
+    let token = Unverified::new(answer["token"].as_str().unwrap()).unwrap();
+    let claims = token.verify_with_server_key(&signing, now).unwrap();
     let expires_at: Timestamp = answer["expiresAt"].as_str().unwrap().parse().unwrap();
     assert_eq!(expires_at.0, i64::try_from(claims.exp).unwrap() * 1000);
     assert!(expires_at.ms_since(now) <= 60_000);

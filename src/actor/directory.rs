@@ -7,7 +7,6 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, ThreadId},
-    time::Duration,
 };
 
 use actix::{Addr, Arbiter, ArbiterHandle};
@@ -25,14 +24,6 @@ use crate::{
 
 /// Least time between two rounds of ticks, in milliseconds.
 const ROUND_MS: u64 = 25;
-/// Rooms of a thread that get their ticks in one go: what else happens there waits for all of them, and so do commits if they
-/// all ask the mirror whether it still has them.
-const PORTION: usize = 2;
-/// Between two portions.
-const PORTION_PAUSE: Duration = Duration::from_millis(2);
-/// Most portions of a round: with very many rooms they are larger.
-const PORTIONS_MAX: usize = 64;
-
 /// A room that waits for its tick.
 #[derive(Debug)]
 struct Sleeper {
@@ -117,16 +108,19 @@ impl Drop for Entry {
     }
 }
 
-/// How many of a thread's due rooms get their ticks in one go.
-fn portion_of(due: usize) -> usize {
-    due.div_ceil(PORTIONS_MAX).max(PORTION)
-}
-
-/// Gives rooms of one thread their ticks.
+/// Gives rooms of one thread their ticks, one after the other: what else happens there has its turn in between.
 fn wake(rooms: Vec<Arc<Wish<Sleeper>>>) {
     let arbiter = rooms[0].who.arbiter.clone();
     // A thread that has ended has no rooms any more.
-    arbiter.spawn_fn(move || rooms.iter().for_each(|room| room.who.address.do_send(Tick)));
+    arbiter.spawn(in_turns(rooms, |room| room.who.address.do_send(Tick)));
+}
+
+/// Does something for each; other tasks of the thread, and its sockets, have a turn after each.
+async fn in_turns<T>(all: Vec<T>, mut each: impl FnMut(T)) {
+    for one in all {
+        each(one);
+        tokio::task::yield_now().await;
+    }
 }
 
 fn gauge(count: usize) -> i64 {
@@ -244,20 +238,7 @@ impl Directory {
                 due.entry(wish.who.thread).or_default().push(wish);
             }
             earliest = clock.now().plus_ms(ROUND_MS);
-            let threads: Vec<Vec<Arc<Wish<Sleeper>>>> = due.into_values().collect();
-            let mut portions: Vec<_> = threads
-                .iter()
-                .map(|rooms| rooms.chunks(portion_of(rooms.len())))
-                .collect();
-            loop {
-                for rooms in portions.iter_mut().filter_map(Iterator::next) {
-                    wake(rooms.to_vec());
-                }
-                if portions.iter().all(|rest| rest.len() == 0) {
-                    break;
-                }
-                tokio::time::sleep(PORTION_PAUSE).await;
-            }
+            due.into_values().for_each(wake);
         }
     }
 
@@ -268,13 +249,22 @@ impl Directory {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
-    #[test]
-    fn however_many_rooms_are_due_a_round_has_few_portions() {
-        assert_eq!([0, 1, 2, 3].map(portion_of), [PORTION; 4]);
-        assert_eq!(portion_of(PORTION * PORTIONS_MAX), PORTION);
-        assert_eq!(portion_of(PORTION * PORTIONS_MAX + 1), PORTION + 1);
-        assert_eq!(10_000_usize.div_ceil(portion_of(10_000)), PORTIONS_MAX);
+    #[tokio::test]
+    async fn others_have_a_turn_after_each() {
+        let (count, others) = (20, Cell::new(0));
+        let mut seen = Vec::new();
+        let work = in_turns((0..count).collect(), |_| seen.push(others.get()));
+        let other = async {
+            for _ in 0..count {
+                others.set(others.get() + 1);
+                tokio::task::yield_now().await;
+            }
+        };
+        futures_util::future::join(work, other).await;
+        assert_eq!(seen, Vec::from_iter(0..count));
     }
 }

@@ -295,8 +295,7 @@ fn join(attempt: &JoinAttempt, person: &Person) -> Join {
 
 /// A resume token with the hash that stands for it in the mirror.
 fn issued(text: String) -> IssuedToken {
-    let digest = Sha256::digest(text.as_bytes());
-    let hash = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex::encode(Sha256::digest(text.as_bytes()));
     IssuedToken { text, hash }
 }
 

@@ -15,6 +15,7 @@
 //! *Durable* means: acknowledged by the primary, and by [`RedisOptions::wait_replicas`] of its replicas.
 
 mod address;
+mod commits;
 mod connection;
 mod dedicated;
 mod keys;
@@ -26,7 +27,7 @@ mod scripts;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use redis::{Cmd, RedisError, RedisResult, Value, cmd};
+use redis::{Cmd, RedisError, Value, cmd};
 use thiserror::Error;
 
 use self::{connection::Callers, link::Link, scripts::decode};
@@ -158,34 +159,6 @@ impl RedisMirror {
         }
         let answers = <[Value; COUNT]>::try_from(values);
         Ok(answers.expect("one answer for each command"))
-    }
-
-    async fn send_commits(&self, commits: &[Commit]) -> Vec<Result<CommitOutcome, MirrorFault>> {
-        let calls = commits
-            .iter()
-            .map(|commit| scripts::commit(commit, self.options.ttl))
-            .collect();
-        let needed = self.options.wait_replicas;
-        if needed == 0 {
-            return match self.link.run(calls).await {
-                Ok(answers) => answers.into_iter().map(outcome_of).collect(),
-                Err(fault) => same_fault(commits.len(), &fault),
-            };
-        }
-        let patience = self.options.wait_replicas_timeout;
-        match self.link.run_replicated(calls, needed, patience).await {
-            Ok(answers) => answers
-                .into_iter()
-                .map(|answer| match outcome_of(answer.value)? {
-                    CommitOutcome::Ok if answer.copies < needed => Err(MirrorFault(format!(
-                        "{} of {needed} replicas have it",
-                        answer.copies
-                    ))),
-                    outcome => Ok(outcome),
-                })
-                .collect(),
-            Err(fault) => same_fault(commits.len(), &fault),
-        }
     }
 
     /// Where the rooms of a node are listed. Kept as long as the rooms themselves.
@@ -373,11 +346,7 @@ fn fault(error: RedisError) -> MirrorFault {
     MirrorFault(error.to_string())
 }
 
-fn outcome_of(answer: RedisResult<Value>) -> Result<CommitOutcome, MirrorFault> {
-    scripts::commit_outcome(answer.map_err(fault)?)
-}
-
-fn same_fault(count: usize, fault: &MirrorFault) -> Vec<Result<CommitOutcome, MirrorFault>> {
+fn same_fault<T>(count: usize, fault: &MirrorFault) -> Vec<Result<T, MirrorFault>> {
     (0..count)
         .map(|_| Err(MirrorFault(fault.0.clone())))
         .collect()

@@ -273,6 +273,14 @@ pub struct ChangeSet {
     pub closing: Option<Closing>,
 }
 
+impl ChangeSet {
+    /// Whether it changes nothing: it asks whether the mirror holds this version. The version moves with each change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.from == self.to && !self.is_full && self.closing.is_none()
+    }
+}
+
 /// The end of a room's life, in the commit that deletes its live keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closing {

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::{
     Purpose, SigningKey,
-    token::{is_display_name, peek_kid},
+    token::{Unverified, is_display_name},
 };
 use crate::{
     ids::{NodeId, RoomId, TenantId, Timestamp, UserId},
@@ -135,7 +135,8 @@ pub fn verify(
     key: &SigningKey,
     now: Timestamp,
 ) -> Result<NodeClaims, NodeTokenError> {
-    let is_plain = text.len() <= NODE_TOKEN_BYTES_MAX && peek_kid(text) == Ok(None);
+    let is_plain = text.len() <= NODE_TOKEN_BYTES_MAX
+        && Unverified::new(text).is_ok_and(|token| token.kid().is_none());
     if !is_plain {
         return Err(NodeTokenError::Invalid);
     }

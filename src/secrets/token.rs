@@ -1,8 +1,10 @@
 //! Join tokens: JWTs (RFC 7519), HS256 only, that say who may join which room, and as what.
 //!
 //! Two signers: the server's own key (no `kid`), and the secret of a tenant's API key (`kid` = its id). A caller looks at
-//! [`peek_kid`] first and then verifies with the key that it names; each verification refuses tokens of the other signer.
+//! [`Unverified::kid`] first and then verifies with the key that it names; each verification refuses tokens of the other signer.
 //! Whether the tenant and the room of the claims are the right ones is the caller's to decide.
+
+use std::sync::LazyLock;
 
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
@@ -66,56 +68,70 @@ pub fn mint(claims: &Claims, signing: &SigningKey) -> String {
         .expect("claims are plain JSON and HS256 takes any key")
 }
 
-/// Which API key says it signed the token; none: the server's key. Nothing is verified yet.
-///
-/// # Errors
-///
-/// [`TokenError::Invalid`] when the text is no token that either could have signed.
-pub fn peek_kid(token: &str) -> Result<Option<ApiKeyId>, TokenError> {
-    if token.len() > TOKEN_BYTES_MAX {
-        return Err(TokenError::Invalid);
-    }
-    let header = decode_header(token).map_err(|_| TokenError::Invalid)?;
-    // RFC 7515 section 4.1.11: extensions that must be understood; we understand none.
-    if header.alg != Algorithm::HS256 || header.crit.is_some() {
-        return Err(TokenError::Invalid);
-    }
-    header
-        .kid
-        .map(|kid| kid.parse().map_err(|_| TokenError::Invalid))
-        .transpose()
+/// A token of which the header was read: it says whose key to verify it with. Nothing is verified yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unverified<'a> {
+    text: &'a str,
+    kid: Option<ApiKeyId>,
 }
 
-/// Verifies a token without `kid`.
-///
-/// # Errors
-///
-/// See [`TokenError`].
-pub fn verify_with_server_key(
-    token: &str,
-    signing: &SigningKey,
-    now: Timestamp,
-) -> Result<Claims, TokenError> {
-    match peek_kid(token)? {
-        None => verify(token, &signing.derive(Purpose::JoinToken), now),
-        Some(_) => Err(TokenError::Invalid),
+impl<'a> Unverified<'a> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Invalid`] when the text is no token that either signer could have signed.
+    pub fn new(text: &'a str) -> Result<Self, TokenError> {
+        if text.len() > TOKEN_BYTES_MAX {
+            return Err(TokenError::Invalid);
+        }
+        let header = decode_header(text).map_err(|_| TokenError::Invalid)?;
+        // RFC 7515 section 4.1.11: extensions that must be understood; we understand none.
+        if header.alg != Algorithm::HS256 || header.crit.is_some() {
+            return Err(TokenError::Invalid);
+        }
+        let kid = header.kid.map(|kid| kid.parse()).transpose();
+        let kid = kid.map_err(|_| TokenError::Invalid)?;
+        Ok(Self { text, kid })
     }
-}
 
-/// Verifies a token whose `kid` is this API key, signed by the UTF-8 bytes of its secret part.
-///
-/// # Errors
-///
-/// See [`TokenError`].
-pub fn verify_with_key_secret(
-    token: &str,
-    key: &ApiKeyText,
-    now: Timestamp,
-) -> Result<Claims, TokenError> {
-    if peek_kid(token)? == Some(key.id) {
-        verify(token, key.expose_secret().as_bytes(), now)
-    } else {
-        Err(TokenError::Invalid)
+    /// Which API key says it signed the token; none: the server's key.
+    #[must_use]
+    pub fn kid(&self) -> Option<ApiKeyId> {
+        self.kid
+    }
+
+    /// Verifies a token without `kid`.
+    ///
+    /// # Errors
+    ///
+    /// See [`TokenError`].
+    pub fn verify_with_server_key(
+        &self,
+        signing: &SigningKey,
+        now: Timestamp,
+    ) -> Result<Claims, TokenError> {
+        match self.kid {
+            None => verify(self.text, &signing.derive(Purpose::JoinToken), now),
+            Some(_) => Err(TokenError::Invalid),
+        }
+    }
+
+    /// Verifies a token whose `kid` is this API key, signed by the UTF-8 bytes of its secret part.
+    ///
+    /// # Errors
+    ///
+    /// See [`TokenError`].
+    pub fn verify_with_key_secret(
+        &self,
+        key: &ApiKeyText,
+        now: Timestamp,
+    ) -> Result<Claims, TokenError> {
+        if self.kid == Some(key.id) {
+            verify(self.text, key.expose_secret().as_bytes(), now)
+        } else {
+            Err(TokenError::Invalid)
+        }
     }
 }
 
@@ -138,12 +154,16 @@ struct SignedClaims {
     nbf: Option<u64>,
 }
 
-fn verify(token: &str, secret: &[u8], now: Timestamp) -> Result<Claims, TokenError> {
-    // Times are checked below against the caller's clock. A token with an `aud` is meant for somebody else and is refused
-    // (RFC 7519 section 4.1.3): callboard has no audience of its own.
+/// Times are checked against the caller's clock. A token with an `aud` is meant for somebody else and is refused (RFC 7519
+/// section 4.1.3): callboard has no audience of its own.
+static VALIDATION: LazyLock<Validation> = LazyLock::new(|| {
     let mut validation = Validation::new(Algorithm::HS256);
     validation.validate_exp = false;
-    let signed: SignedClaims = decode(token, &DecodingKey::from_secret(secret), &validation)
+    validation
+});
+
+fn verify(token: &str, secret: &[u8], now: Timestamp) -> Result<Claims, TokenError> {
+    let signed: SignedClaims = decode(token, &DecodingKey::from_secret(secret), &VALIDATION)
         .map_err(|_| TokenError::Invalid)?
         .claims;
     let now_secs = u64::try_from(now.0 / 1000).unwrap_or(0);

@@ -143,3 +143,20 @@ fn told<T>(outcome: QueryResult<T>, ended: QueryResult<()>) -> QueryResult<T> {
     ended?;
     Ok(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use diesel::{RunQueryDsl, dsl::sql, sql_types::Bool};
+
+    use super::*;
+
+    #[test]
+    fn statements_are_not_planned_anew_for_each_bound_limit() {
+        let mut connection = open(":memory:", Duration::ZERO).unwrap();
+        let is_stable = sql::<Bool>("sqlite_compileoption_used('ENABLE_QPSG')");
+        let is_stable: bool = diesel::select(is_stable)
+            .get_result(&mut connection)
+            .unwrap();
+        assert!(is_stable, "LIBSQLITE3_FLAGS of .cargo/config.toml");
+    }
+}

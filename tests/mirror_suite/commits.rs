@@ -19,6 +19,7 @@ on_every_adapter![
     former_owner_is_fenced_and_told_by_whom,
     commit_to_an_unknown_room_is_missing,
     empty_commit_verifies_the_room,
+    empty_commits_among_others_say_what_is_wrong,
     commits_of_many_rooms_are_answered_in_their_order,
     full_commit_drops_what_was_there,
     ten_thousand_participants_fit_one_commit,
@@ -143,6 +144,48 @@ async fn empty_commit_verifies_the_room(fixture: Fixture) {
     owned.write(mirror, empty_changes(1, 1, 5)).await;
     let (_, version, room) = load(&fixture, &owned).await;
     assert_eq!((version, room), (Version(1), Some(snapshot)));
+}
+
+async fn empty_commits_among_others_say_what_is_wrong(fixture: Fixture) {
+    let mirror = &*fixture.mirror;
+    let (right, _) = Owned::rich(mirror).await;
+    let (older, _) = Owned::rich(mirror).await;
+    let (newer, _) = Owned::rich(mirror).await;
+    let (former, _) = Owned::rich(mirror).await;
+    let (busy, _) = Owned::rich(mirror).await;
+    let (unknown, _) = Owned::rich(mirror).await;
+    let unknown = Owned {
+        room_id: room_id(),
+        ..unknown
+    };
+    let (taker, _, _) =
+        Owned::claim(mirror, former.room_id, Some(former.ownership()), node_id()).await;
+    let results = mirror
+        .commit(&[
+            older.commit(empty_changes(2, 2, 5)),
+            right.commit(empty_changes(1, 1, 5)),
+            former.commit(empty_changes(1, 1, 5)),
+            busy.commit(empty_changes(1, 2, 5)),
+            unknown.commit(empty_changes(1, 1, 5)),
+            newer.commit(empty_changes(0, 0, 5)),
+        ])
+        .await;
+    let outcomes: Vec<_> = results.into_iter().map(Result::unwrap).collect();
+    let fenced = |by: &Owned| CommitOutcome::Fenced {
+        epoch: by.epoch,
+        owner: Some(by.owner),
+    };
+    assert_eq!(
+        outcomes,
+        [
+            CommitOutcome::Behind,
+            CommitOutcome::Ok,
+            fenced(&taker),
+            CommitOutcome::Ok,
+            CommitOutcome::Missing,
+            fenced(&newer),
+        ]
+    );
 }
 
 async fn commits_of_many_rooms_are_answered_in_their_order(fixture: Fixture) {

@@ -95,6 +95,29 @@ async fn commit_counts_only_when_enough_replicas_have_it() {
 }
 
 #[tokio::test]
+async fn replica_confirms_no_room() {
+    let server = RedisServer::start();
+    let mirror = RedisMirror::connect(&RedisOptions::new(server.url()))
+        .await
+        .unwrap();
+    let beside = mirror.beside().unwrap();
+    let (owned, _) = Owned::rich(&mirror).await;
+    let question = owned.commit(empty_changes(1, 1, 5));
+    let ask = async |mirror: &dyn RoomMirror| {
+        mirror
+            .commit(std::slice::from_ref(&question))
+            .await
+            .remove(0)
+    };
+    assert_eq!(ask(&*beside).await.unwrap(), CommitOutcome::Ok);
+    let _: String = server.command(&["REPLICAOF", "127.0.0.1", "1"]);
+    for mirror in [&mirror as &dyn RoomMirror, &*beside] {
+        let error = ask(mirror).await.unwrap_err().to_string();
+        assert!(error.to_lowercase().contains("read only"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn server_without_tls_is_a_fault_for_a_tls_url() {
     let server = RedisServer::start();
     let url = format!("rediss://127.0.0.1:{}", server.port());

@@ -9,7 +9,7 @@ use crate::{
     secrets::{
         api_key::{self, ApiKeyText},
         node_token::Grant,
-        token::{self, Claims, TokenError},
+        token::{Claims, TokenError, Unverified},
     },
 };
 
@@ -93,17 +93,12 @@ impl Gate {
         room_id: RoomId,
     ) -> Result<Person, Refusal> {
         let now = self.node.clock.now();
-        let (verified, tenant_id) = match token::peek_kid(text).map_err(not_valid)? {
-            None => (
-                token::verify_with_server_key(text, &self.signing, now),
-                None,
-            ),
+        let token = Unverified::new(text).map_err(not_valid)?;
+        let (verified, tenant_id) = match token.kid() {
+            None => (token.verify_with_server_key(&self.signing, now), None),
             Some(id) => {
                 let (key, tenant_id) = self.api_key(id).await?;
-                (
-                    token::verify_with_key_secret(text, &key, now),
-                    Some(tenant_id),
-                )
+                (token.verify_with_key_secret(&key, now), Some(tenant_id))
             }
         };
         let (claims, is_expired) = match verified {

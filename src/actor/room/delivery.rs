@@ -139,7 +139,7 @@ impl RoomActor {
         let limits = &self.node.limits;
         let (interval_ms, timeout_ms) = (limits.ping_interval_ms, limits.ping_timeout_ms);
         // Who is not asked now has time to answer when asked the next time.
-        let quiet_ms = interval_ms.min(timeout_ms.saturating_sub(interval_ms)) / 4;
+        let quiet_ms = interval_ms.min(timeout_ms.saturating_sub(interval_ms)) / 2;
         for (connection_id, link) in &mut self.links {
             if now.ms_since(link.socket.last_seen()) >= quiet_ms && link.ask() {
                 self.touched.push(*connection_id);

@@ -15,6 +15,7 @@ use crate::{
 };
 
 const COMMIT: &str = concat!(include_str!("shared.lua"), include_str!("commit.lua"));
+const CHECK: &str = include_str!("check.lua");
 const CLAIM: &str = concat!(include_str!("shared.lua"), include_str!("claim.lua"));
 const RESTORE: &str = concat!(include_str!("shared.lua"), include_str!("restore.lua"));
 const RELEASE: &str = concat!(include_str!("shared.lua"), include_str!("release.lua"));
@@ -25,9 +26,10 @@ const CALL_ARGS: usize = 48;
 const CALL_BYTES: usize = 1536;
 
 /// All scripts, to be loaded into a server.
-pub(super) const ALL: [&str; 5] = [COMMIT, CLAIM, RESTORE, RELEASE, OUTBOX];
+pub(super) const ALL: [&str; 6] = [COMMIT, CHECK, CLAIM, RESTORE, RELEASE, OUTBOX];
 
 static COMMIT_HASH: LazyLock<String> = LazyLock::new(|| hash(COMMIT));
+static CHECK_HASH: LazyLock<String> = LazyLock::new(|| hash(CHECK));
 static CLAIM_HASH: LazyLock<String> = LazyLock::new(|| hash(CLAIM));
 static RESTORE_HASH: LazyLock<String> = LazyLock::new(|| hash(RESTORE));
 static RELEASE_HASH: LazyLock<String> = LazyLock::new(|| hash(RELEASE));
@@ -51,6 +53,19 @@ pub(super) fn commit(commit: &Commit, ttl: Duration) -> Cmd {
         .arg(changes.tail_keep);
     add_closing(&mut call, commit);
     add_lists(&mut call, commit);
+    call
+}
+
+/// The call of the check script, for a commit without changes.
+pub(super) fn check(commit: &Commit, ttl: Duration) -> Cmd {
+    let mut call = cmd("EVALSHA");
+    call.arg(CHECK_HASH.as_str())
+        .arg(1)
+        .arg(keys::main(commit.room_id))
+        .arg(commit.epoch.0)
+        .arg(commit.owner.to_string())
+        .arg(commit.changes.to.0)
+        .arg(millis(ttl));
     call
 }
 
@@ -90,8 +105,19 @@ pub(super) fn outbox(room_id: RoomId, session_id: SessionId) -> Cmd {
     call
 }
 
-/// The answer of the commit script or of the release script.
+/// Whether a commit took effect.
+pub(super) fn is_ok(answer: &Value) -> bool {
+    is_word(answer, b"ok")
+}
+
+/// Whether the check script leaves the answer to the commit script.
+pub(super) fn is_unclear(answer: &Value) -> bool {
+    is_word(answer, b"unclear")
+}
+
+/// The answer of the commit script, of the check script unless it is unclear, or of the release script.
 pub(super) fn commit_outcome(answer: Value) -> Result<CommitOutcome, MirrorFault> {
+    // Nearly always.
     if is_ok(&answer) {
         return Ok(CommitOutcome::Ok);
     }
@@ -107,9 +133,8 @@ pub(super) fn commit_outcome(answer: Value) -> Result<CommitOutcome, MirrorFault
     }
 }
 
-/// Nearly every answer of the commit script.
-fn is_ok(answer: &Value) -> bool {
-    matches!(answer, Value::Array(words) if matches!(&words[..], [Value::BulkString(word)] if word == b"ok"))
+fn is_word(answer: &Value, expected: &[u8]) -> bool {
+    matches!(answer, Value::Array(words) if matches!(&words[..], [Value::BulkString(word)] if word == expected))
 }
 
 /// The answer of the claim script, or of the restore script (which tells no room; its version is `restored`).
