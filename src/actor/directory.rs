@@ -7,6 +7,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, ThreadId},
+    time::Duration,
 };
 
 use actix::{Addr, Arbiter, ArbiterHandle};
@@ -24,6 +25,11 @@ use crate::{
 
 /// Least time between two rounds of ticks, in milliseconds.
 const ROUND_MS: u64 = 25;
+/// Steps in which the rooms of a thread get the ticks of a round: pings and questions to the mirror take time, and commits wait.
+const STEPS_MAX: usize = 16;
+/// Between two steps.
+const STEP_PAUSE: Duration = Duration::from_millis(2);
+
 /// A room that waits for its tick.
 #[derive(Debug)]
 struct Sleeper {
@@ -108,18 +114,23 @@ impl Drop for Entry {
     }
 }
 
-/// Gives rooms of one thread their ticks, one after the other: what else happens there has its turn in between.
+/// Gives rooms of one thread their ticks.
 fn wake(rooms: Vec<Arc<Wish<Sleeper>>>) {
     let arbiter = rooms[0].who.arbiter.clone();
     // A thread that has ended has no rooms any more.
     arbiter.spawn(in_turns(rooms, |room| room.who.address.do_send(Tick)));
 }
 
-/// Does something for each; other tasks of the thread, and its sockets, have a turn after each.
+/// Does something for each, in a few steps: what else happens on the thread has a turn after each, and some time after each step.
 async fn in_turns<T>(all: Vec<T>, mut each: impl FnMut(T)) {
-    for one in all {
+    let step = all.len().div_ceil(STEPS_MAX);
+    for (count, one) in (1..).zip(all) {
         each(one);
-        tokio::task::yield_now().await;
+        if count % step == 0 {
+            tokio::time::sleep(STEP_PAUSE).await;
+        } else {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -255,16 +266,31 @@ mod tests {
 
     #[tokio::test]
     async fn others_have_a_turn_after_each() {
-        let (count, others) = (20, Cell::new(0));
+        let others = Cell::new(0);
         let mut seen = Vec::new();
-        let work = in_turns((0..count).collect(), |_| seen.push(others.get()));
+        let work = in_turns(vec![(); 5 * STEPS_MAX], |()| seen.push(others.get()));
         let other = async {
-            for _ in 0..count {
+            loop {
                 others.set(others.get() + 1);
                 tokio::task::yield_now().await;
             }
         };
-        futures_util::future::join(work, other).await;
-        assert_eq!(seen, Vec::from_iter(0..count));
+        tokio::select! { biased;
+            () = work => {}
+            () = other => {}
+        }
+        assert_eq!(seen.len(), 5 * STEPS_MAX);
+        assert!(seen.is_sorted_by(|one, next| one < next), "{seen:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_rooms_are_due_a_round_has_few_steps() {
+        for (count, steps) in [(0, 0), (1, 1), (STEPS_MAX, STEPS_MAX), (10_000, STEPS_MAX)] {
+            let began = tokio::time::Instant::now();
+            let mut done = 0;
+            in_turns(vec![(); count], |()| done += 1).await;
+            assert_eq!(done, count);
+            assert_eq!(began.elapsed(), STEP_PAUSE * steps as u32);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! All that a room begins from, in one exchange with the database: it stands between the first join and its answer.
 
-use diesel::{OptionalExtension, QueryDsl, QueryResult, SelectableHelper, SqliteConnection};
+use diesel::{OptionalExtension, QueryDsl, QueryResult, SelectableHelper, SqliteConnection, dsl};
 use diesel_async::AsyncPgConnection;
 use futures_util::future::try_join3;
 
@@ -59,19 +59,30 @@ async fn pipelined(mut conn: &AsyncPgConnection, id: RoomId) -> QueryResult<Opti
         .map(|room| RoomFacts { room, bans, open }))
 }
 
+/// Most rooms have no bans and no session that is open: one statement says so.
 fn blocking(conn: &mut SqliteConnection, id: RoomId) -> QueryResult<Option<RoomFacts>> {
     use diesel::RunQueryDsl;
 
-    let room = undeleted(id)
-        .select(Room::as_select())
+    let found: Option<(Room, bool, bool)> = undeleted(id)
+        .select((
+            Room::as_select(),
+            dsl::exists(bans_by_age(id)),
+            dsl::exists(open_by_age(id)),
+        ))
         .get_result(conn)
         .optional()?;
-    let Some(room) = room else {
+    let Some((room, has_bans, has_open)) = found else {
         return Ok(None);
     };
-    let bans = bans_by_age(id).load(conn)?;
-    let open = open_by_age(id)
-        .select(OpenSession::as_select())
-        .load(conn)?;
+    let bans = match has_bans {
+        true => bans_by_age(id).load(conn)?,
+        false => Vec::new(),
+    };
+    let open = match has_open {
+        true => open_by_age(id)
+            .select(OpenSession::as_select())
+            .load(conn)?,
+        false => Vec::new(),
+    };
     Ok(Some(RoomFacts { room, bans, open }))
 }
