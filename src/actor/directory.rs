@@ -26,7 +26,7 @@ use crate::{
 /// Least time between two rounds of ticks, in milliseconds.
 const ROUND_MS: u64 = 25;
 /// Steps in which the rooms of a thread get the ticks of a round: pings and questions to the mirror take time, and commits wait.
-const STEPS_MAX: usize = 16;
+const STEPS_MAX: usize = 4;
 /// Between two steps.
 const STEP_PAUSE: Duration = Duration::from_millis(2);
 
