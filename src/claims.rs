@@ -33,7 +33,7 @@ use crate::{
 const RESTART_TRIES: usize = 10;
 /// Between two of them.
 const RESTART_WAIT: Duration = Duration::from_millis(200);
-/// Claimant that are lost to somebody else before the asker has to come again.
+/// Claims that are lost to somebody else before the asker has to come again.
 const CLAIMS_MAX: usize = 4;
 /// How long a join waits for the owner of a room that the mirror does not know but SQL has as live.
 const OWNER_PATIENCE: Duration = Duration::from_secs(3);
@@ -125,7 +125,7 @@ impl Claimant {
         }
     }
 
-    /// Claimant a room that this node does not run. `tenant_id`: whose it must be; none: a takeover, whoever's it is.
+    /// Claims a room that this node does not run. `tenant_id`: whose it must be; none: a takeover, whoever's it is.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -171,7 +171,7 @@ impl Claimant {
         Err(StartError::Unavailable)
     }
 
-    /// Claimant a room that its owner hands over, if the mirror still says so.
+    /// Claims a room that its owner hands over, if the mirror still says so.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -186,7 +186,7 @@ impl Claimant {
         started.ok_or(StartError::Unavailable)
     }
 
-    /// Claimant a room again whose actor failed here under `epoch`; its people wait for it, so a mirror that does not answer is
+    /// Claims a room again whose actor failed here under `epoch`; its people wait for it, so a mirror that does not answer is
     /// asked for a while.
     ///
     /// # Errors

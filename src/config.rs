@@ -61,7 +61,7 @@ pub struct Config {
     pub http: HttpConfig,
     /// Times of connections.
     pub connection: ConnectionConfig,
-    /// Times and threads of rooms.
+    /// Times of rooms.
     pub room: RoomConfig,
     /// The mirror.
     pub mirror: MirrorConfig,

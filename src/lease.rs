@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use crate::ids::Timestamp;
 
-/// All times of ownership, in milliseconds; each must be shorter than the next.
+/// All times of ownership, in milliseconds: stall and heartbeat < own deadline < expiry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
     /// Between two heartbeats.

@@ -13,9 +13,9 @@ pub mod lease;
 
 pub mod protocol;
 
-pub mod config;
-
 pub mod secrets;
+
+pub mod config;
 
 pub mod metrics;
 

@@ -1,4 +1,4 @@
-//! Section 10 of the contract over the wire: what a person finds who lost the connection and comes back.
+//! Resume over the wire: what a person finds who lost the connection and comes back.
 
 mod common;
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use actix::{Addr, Arbiter, ArbiterHandle};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     alarm::{Alarm, Wish},
@@ -23,7 +23,7 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Least time between two rounds of ticks, in milliseconds.
+/// Least time between the beginnings of two rounds of ticks, in milliseconds, and the longest time that one is spread over.
 const ROUND_MS: u64 = 25;
 /// Steps in which the rooms of a thread get the ticks of a round: pings and questions to the mirror take time, and commits wait.
 const STEPS_MAX: usize = 4;
@@ -117,18 +117,24 @@ impl Drop for Entry {
 /// Gives rooms of one thread their ticks.
 fn wake(rooms: Vec<Arc<Wish<Sleeper>>>) {
     let arbiter = rooms[0].who.arbiter.clone();
+    // Counted from here: a busy thread may begin late.
+    let until = Instant::now() + Duration::from_millis(ROUND_MS);
     // A thread that has ended has no rooms any more.
-    arbiter.spawn(in_turns(rooms, |room| room.who.address.do_send(Tick)));
+    arbiter.spawn(in_turns(rooms, until, |room| {
+        room.who.address.do_send(Tick)
+    }));
 }
 
-/// Does something for each, in a few steps: what else happens on the thread has a turn after each, and some time between steps.
-async fn in_turns<T>(all: Vec<T>, mut each: impl FnMut(T)) {
+/// Does something for each, in a few steps: what else happens on the thread has a turn after each, and some time between steps. A
+/// busy thread takes long for a turn: what is left at `until` is done at once.
+async fn in_turns<T>(all: Vec<T>, until: Instant, mut each: impl FnMut(T)) {
     let step = all.len().div_ceil(STEPS_MAX);
     for (index, one) in all.into_iter().enumerate() {
-        if index > 0 && index % step == 0 {
-            tokio::time::sleep(STEP_PAUSE).await;
-        } else if index > 0 {
-            tokio::task::yield_now().await;
+        if index > 0 && Instant::now() < until {
+            match index % step {
+                0 => tokio::time::sleep(STEP_PAUSE).await,
+                _ => tokio::task::yield_now().await,
+            }
         }
         each(one);
     }
@@ -240,7 +246,8 @@ impl Directory {
     }
 
     /// Wakes the rooms that are due, through their mailboxes, so that a flood of commands cannot starve time. A room has at
-    /// most one tick in its mailbox: the wish is taken when it is granted. Each thread is woken once for many of its rooms.
+    /// most one tick of each round in its mailbox: the wish is taken when it is granted. Each thread is woken once for many of its
+    /// rooms, and has them all before the next round begins.
     pub async fn tick(self: Arc<Self>, clock: Clock) {
         let mut earliest = clock.now();
         loop {
@@ -264,11 +271,14 @@ mod tests {
 
     use super::*;
 
+    const ROUND: Duration = Duration::from_millis(ROUND_MS);
+
     #[tokio::test]
     async fn others_have_a_turn_after_each() {
         let others = Cell::new(0);
         let mut seen = Vec::new();
-        let work = in_turns(vec![(); 5 * STEPS_MAX], |()| seen.push(others.get()));
+        let until = Instant::now() + Duration::from_secs(60);
+        let work = in_turns(vec![(); 5 * STEPS_MAX], until, |()| seen.push(others.get()));
         let other = async {
             loop {
                 others.set(others.get() + 1);
@@ -287,11 +297,36 @@ mod tests {
     async fn however_many_rooms_are_due_a_round_has_few_steps() {
         let most = STEPS_MAX - 1;
         for (count, pauses) in [(0, 0), (1, 0), (2, 1), (STEPS_MAX, most), (10_000, most)] {
-            let began = tokio::time::Instant::now();
+            let began = Instant::now();
             let mut done = 0;
-            in_turns(vec![(); count], |()| done += 1).await;
+            in_turns(vec![(); count], began + ROUND, |()| done += 1).await;
             assert_eq!(done, count);
             assert_eq!(began.elapsed(), STEP_PAUSE * pauses as u32);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn on_a_busy_thread_a_round_is_over_before_the_next() {
+        const TURN: Duration = Duration::from_millis(5);
+        let began = Instant::now();
+        let turns = Cell::new(0);
+        let mut seen = Vec::new();
+        let work = in_turns(vec![(); 1_000], began + ROUND, |()| seen.push(turns.get()));
+        let busy = async {
+            loop {
+                turns.set(turns.get() + 1);
+                tokio::time::advance(TURN).await;
+            }
+        };
+        tokio::select! { biased;
+            () = work => {}
+            () = busy => {}
+        }
+        assert_eq!(seen.len(), 1_000);
+        assert!(
+            seen[2] > seen[1],
+            "others have turns as long as there is time: {seen:?}"
+        );
+        assert!(began.elapsed() <= ROUND + TURN, "{:?}", began.elapsed());
     }
 }

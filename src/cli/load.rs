@@ -30,10 +30,10 @@ pub(super) struct LoadArgs {
         hide_env_values = true
     )]
     key: Option<String>,
-    /// Rooms
+    /// Rooms; churn makes its own
     #[arg(long, value_name = "N", default_value_t = 100)]
     rooms: usize,
-    /// People of each room
+    /// People of each room; churn: always 2
     #[arg(long, value_name = "N", default_value_t = 10)]
     size: usize,
     /// broadcast: deliveries a second over all rooms; join-storm: joins a second; churn: calls a second; meeting: how many
@@ -43,7 +43,7 @@ pub(super) struct LoadArgs {
     /// Seconds that are measured
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     duration: Duration,
-    /// Seconds in which people join before that
+    /// Seconds in which people join before that; not for join-storm and churn
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     ramp: Duration,
     /// Of all random choices

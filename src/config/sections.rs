@@ -111,7 +111,7 @@ pub struct MirrorConfig {
     pub sqlite_synchronous: SqliteSynchronous,
     /// Redis only: replicas that must have a commit.
     pub wait_replicas: u32,
-    /// What to do when cut off or alone.
+    /// What to do when a partition cannot be told from an outage.
     pub partition: PartitionPolicy,
 }
 

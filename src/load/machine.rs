@@ -49,7 +49,7 @@ pub fn rss_kib(pid: u32) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Raises the limit of open files as far as allowed; the error says how many connections fit.
+/// Raises the limit of open files as far as allowed; the error says how many are needed and allowed.
 pub(super) fn make_room_for(connections: usize) -> Result<(), String> {
     let needed = u64::try_from(connections).unwrap_or(u64::MAX) + SPARE_FILES;
     let allowed = rlimit::increase_nofile_limit(needed).map_err(|error| error.to_string())?;

@@ -51,9 +51,9 @@ pub struct RedisOptions {
     ///   (credentials are those of the primary);
     /// - `redis+cluster://user:password@host:port,host:port` or `redis://…?cluster=true`: some nodes of a Redis Cluster.
     pub url: String,
-    /// How long a live room stays when nobody commits to it; each commit begins anew.
+    /// How long a live room stays when nobody commits to it; a commit begins it anew once a tenth of it is over.
     pub ttl: Duration,
-    /// How long a node stays listed when it is silent.
+    /// How long the figures of a silent node stay; it is listed for its rooms beyond that.
     pub node_ttl: Duration,
     /// Longest wait of a call, connecting included; also that of a heartbeat, so keep it below the lease.
     pub timeout: Duration,

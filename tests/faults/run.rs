@@ -150,8 +150,8 @@ impl Run {
         (self.report, returns)
     }
 
-    /// DESIGN section 6, what durable means: acknowledged by Redis; it survives the loss of Redis as far as owners are alive. Rooms
-    /// whose owner fails while Redis loses everything may lose what only Redis had. No other room may.
+    /// What durable means (README, *What survives what*): acknowledged by Redis; it survives the loss of Redis as far as owners are
+    /// alive. Rooms whose owner fails while Redis loses everything may lose what only Redis had. No other room may.
     async fn forgivable(&self, faults: &[Fault]) -> Vec<usize> {
         let failing: Vec<usize> = faults.iter().filter_map(Fault::node).collect();
         if failing.is_empty() || !faults.iter().any(Fault::loses_mirror) {

@@ -1,4 +1,4 @@
-//! The HTTP API of section 11, route by route, as a tenant's backend meets it.
+//! The HTTP API, route by route, as a tenant's backend meets it.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,8 +1,8 @@
 //! The promises, checked from what was written and what was told.
 //!
 //! The truth is the mirror's own history. What the mirror itself loses (it goes back in time, or forgets) is excused where the
-//! owner did not write it again before somebody else went on: such a session is *excused* from then on (DESIGN section 6,
-//! "what durable means").
+//! owner did not write it again before somebody else went on: such a session is *excused* from then on (README, *What
+//! survives what*).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -55,7 +55,7 @@ impl RedisMirror {
         vec![write, expire, keep_rooms, list, generation, read]
     }
 
-    /// Those listed, least recent heartbeat first; one whose hash has expired is no longer known.
+    /// Those listed, least recent heartbeat first; one whose hash has expired comes without its figures.
     pub(super) async fn read_nodes(&self) -> Result<Vec<NodeRecord>, MirrorFault> {
         let mut query = cmd("ZRANGE");
         query.arg(keys::NODES).arg(0).arg(-1);

@@ -1,7 +1,7 @@
 //! What all people of one room have seen, put together: who saw what is forgotten, what contradicts is a violation.
 //!
 //! An entry is *sure* when somebody has seen it while nothing said `durable:false`: **durable-ack** promises that it survives. Other
-//! entries may be replaced by the next owner of the room (DESIGN section 2).
+//! entries may be replaced by the next owner of the room (README, *What survives what*).
 
 use std::{
     collections::{BTreeMap, HashMap},
