@@ -47,7 +47,7 @@ struct Arguments {
     /// Rows to measure, separated by commas; all by default.
     #[arg(long, value_delimiter = ',', value_parser = row_name)]
     rows: Vec<String>,
-    /// How long each run lasts.
+    /// How long each run lasts; idle-cpu 30 s at least.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     seconds: u64,
     /// Runs of each row; figures are medians.
@@ -134,7 +134,7 @@ impl Arguments {
             Pinning::Free => "Nothing is pinned to a core: latencies and rates say little.",
         };
         format!(
-            "Medians of {} runs of {} s, floor and callboard in turn. {cores}",
+            "Medians of {} runs of {} s (idle-cpu 30 s at least), floor and callboard in turn. {cores}",
             self.runs, self.seconds
         )
     }
@@ -182,7 +182,8 @@ fn run(
     runs: &mut Vec<Figures>,
 ) -> Result<(), String> {
     let server = start(ground);
-    let figures = measure::run(ground, &server, row, arguments.duration())?;
+    let duration = arguments.duration().max(row.window_min());
+    let figures = measure::run(ground, &server, row, duration)?;
     eprintln!("{} {name}: {}", row.name, Line(row, &figures));
     runs.push(figures);
     Ok(())

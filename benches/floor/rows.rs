@@ -1,5 +1,7 @@
 //! What is compared, and what the ratios may be at most.
 
+use std::time::Duration;
+
 /// The unit of work that CPU time is counted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -46,6 +48,9 @@ pub enum Bound {
     /// At most so many hundredths of a core.
     Percent(f64),
 }
+
+/// Two ping intervals of both servers: in a part of one a part of the pings would be missed.
+const QUIET_WINDOW: Duration = Duration::from_secs(30);
 
 /// Deliveries a second of the broadcasts.
 const DELIVERIES: u32 = 20_000;
@@ -130,6 +135,14 @@ impl Row {
         match self.unit {
             Unit::Delivery | Unit::Join | Unit::Connection | Unit::Quiet => true,
             Unit::Request => false,
+        }
+    }
+
+    /// How long it must be measured at least.
+    pub fn window_min(&self) -> Duration {
+        match self.unit {
+            Unit::Quiet => QUIET_WINDOW,
+            Unit::Delivery | Unit::Join | Unit::Connection | Unit::Request => Duration::ZERO,
         }
     }
 
