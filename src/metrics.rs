@@ -1,5 +1,5 @@
-//! What the server counts, in a registry of its own: names begin with `callboard_` and end with their unit; on
-//! Linux the library adds its `process_` ones.
+//! What the server counts, in a registry of its own: names begin with `callboard_` and end with their unit; on Linux
+//! the library adds its `process_` ones.
 //!
 //! Every label has a closed set of values: its type is an enum or a route template, never a client's text.
 

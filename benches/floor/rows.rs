@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::server::PING_INTERVAL;
+
 /// The unit of work that CPU time is counted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -49,8 +51,8 @@ pub enum Bound {
     Percent(f64),
 }
 
-/// Two ping intervals of both servers: in a part of one a part of the pings would be missed.
-const QUIET_WINDOW: Duration = Duration::from_secs(30);
+/// Two ping intervals: in a part of one a part of the pings would be missed.
+const QUIET_WINDOW: Duration = PING_INTERVAL.saturating_mul(2);
 
 /// Deliveries a second of the broadcasts.
 const DELIVERIES: u32 = 20_000;

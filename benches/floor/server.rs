@@ -18,7 +18,7 @@ use callboard::protocol::SUB_PROTOCOL;
 /// Answer to a first message.
 const JOINED: ByteString = ByteString::from_static(r#"{"type":"RoomJoined","id":1,"seq":1}"#);
 /// What callboard's connections have by default.
-const PING_INTERVAL: Duration = Duration::from_secs(15);
+pub const PING_INTERVAL: Duration = Duration::from_secs(15);
 /// Capacity of mailboxes, as callboard's connections have; a flood is not what is measured here.
 const MAILBOX: usize = 16;
 

@@ -247,7 +247,7 @@ impl Directory {
 
     /// Wakes the rooms that are due, through their mailboxes, so that a flood of commands cannot starve time. A room has at
     /// most one tick of each round in its mailbox: the wish is taken when it is granted. Each thread is woken once for many of its
-    /// rooms, and has them all before the next round begins.
+    /// rooms, and spreads their ticks over the time to the next round at most.
     pub async fn tick(self: Arc<Self>, clock: Clock) {
         let mut earliest = clock.now();
         loop {
