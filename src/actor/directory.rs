@@ -26,8 +26,10 @@ use crate::{
 /// Least time between the beginnings of two rounds of ticks, in milliseconds, and the longest time that one is spread over.
 const ROUND_MS: u64 = 25;
 /// Steps in which the rooms of a thread get the ticks of a round: pings and questions to the mirror take time, and commits wait.
-const STEPS_MAX: usize = 4;
-/// Between two steps.
+const STEPS_MAX: usize = 10;
+/// Rooms of a step, if there are as many: their questions go to the mirror together, which costs a fraction of asking one by one.
+const STEP_ROOMS_MIN: usize = 12;
+/// Between two steps; all of them fit into a round.
 const STEP_PAUSE: Duration = Duration::from_millis(2);
 
 /// A room that waits for its tick.
@@ -128,7 +130,7 @@ fn wake(rooms: Vec<Arc<Wish<Sleeper>>>) {
 /// Does something for each, in a few steps: what else happens on the thread has a turn after each, and some time between steps. A
 /// busy thread takes long for a turn: what is left at `until` is done at once.
 async fn in_turns<T>(all: Vec<T>, until: Instant, mut each: impl FnMut(T)) {
-    let step = all.len().div_ceil(STEPS_MAX);
+    let step = all.len().div_ceil(STEPS_MAX).max(STEP_ROOMS_MIN);
     for (index, one) in all.into_iter().enumerate() {
         if index > 0 && Instant::now() < until {
             match index % step {
@@ -278,7 +280,9 @@ mod tests {
         let others = Cell::new(0);
         let mut seen = Vec::new();
         let until = Instant::now() + Duration::from_secs(60);
-        let work = in_turns(vec![(); 5 * STEPS_MAX], until, |()| seen.push(others.get()));
+        let work = in_turns(vec![(); 5 * STEP_ROOMS_MIN], until, |()| {
+            seen.push(others.get())
+        });
         let other = async {
             loop {
                 others.set(others.get() + 1);
@@ -289,19 +293,26 @@ mod tests {
             () = work => {}
             () = other => {}
         }
-        assert_eq!(seen.len(), 5 * STEPS_MAX);
+        assert_eq!(seen.len(), 5 * STEP_ROOMS_MIN);
         assert!(seen.is_sorted_by(|one, next| one < next), "{seen:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn however_many_rooms_are_due_a_round_has_few_steps() {
+    async fn a_round_has_few_steps_of_few_rooms_and_no_more_than_fit_into_it() {
         let most = STEPS_MAX - 1;
-        for (count, pauses) in [(0, 0), (1, 0), (2, 1), (STEPS_MAX, most), (10_000, most)] {
+        for (count, pauses) in [
+            (0, 0),
+            (STEP_ROOMS_MIN, 0),
+            (STEP_ROOMS_MIN + 1, 1),
+            (STEP_ROOMS_MIN * STEPS_MAX, most),
+            (10_000, most),
+        ] {
             let began = Instant::now();
             let mut done = 0;
             in_turns(vec![(); count], began + ROUND, |()| done += 1).await;
             assert_eq!(done, count);
             assert_eq!(began.elapsed(), STEP_PAUSE * pauses as u32);
+            assert!(began.elapsed() < ROUND);
         }
     }
 
