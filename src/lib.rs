@@ -7,6 +7,8 @@ pub mod ids;
 
 pub mod clock;
 
+pub mod files;
+
 pub mod room;
 
 pub mod lease;

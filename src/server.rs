@@ -1,16 +1,18 @@
 //! Wiring and lifetime: runtimes, threads, listeners, and the order in which everything starts and stops.
 
 mod checks;
+mod files;
 mod health;
+mod listeners;
 mod parts;
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::TcpListener,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use actix_web::{dev::ServerHandle, web};
+use actix_web::web;
 use anyhow::{Context, bail};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -21,26 +23,23 @@ use tracing::{info, warn};
 
 use self::{
     health::{Health, Phase},
+    listeners::{listen, serve, serve_admin},
     parts::{Parts, connection_limits},
 };
 use crate::{
     actor::{Gate, RoomThreads, Rooms},
     cluster::{self, Heartbeat},
     config::Config,
+    files::ConnectionFiles,
     http::{self, AppState, HttpOptions},
-    mirror::{NodeRecord, writer::MirrorWriter},
+    mirror::NodeRecord,
     recorder::RecorderParts,
     secrets::Secrets,
     store::{Store, StoreOptions},
-    ws::{self, listener::HttpLimits},
 };
 
 /// Most threads that wait for Redis, SQL and timers. No more than cores: two that share one only wake each other.
 const IO_THREADS_MAX: usize = 2;
-/// How long requests under way may take when the node stops.
-const REQUESTS_PATIENCE_SECS: u64 = 5;
-/// Open connections of the operators' listener.
-const ADMIN_CONNECTIONS_MAX: usize = 25_600;
 /// How long the recorder may take when the node stops; what is left waits in the outbox.
 const RECORDER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long people may take to close after the goodbye when the node stops, and how often that is looked at.
@@ -71,6 +70,8 @@ pub async fn run(
     let listener = listen(config.listen)?;
     config.listening_on(listener.local_addr()?);
     let admin_listener = config.admin_listen.map(listen).transpose()?;
+    // Before there are threads.
+    let files = files::for_connections(&config, workers(&config) + io_threads())?;
     let io = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(io_threads())
         .thread_name("io")
@@ -82,6 +83,7 @@ pub async fn run(
         options,
         listener,
         admin_listener,
+        files,
         io.handle(),
     );
     let served = served.await;
@@ -92,8 +94,19 @@ pub async fn run(
 }
 
 fn io_threads() -> usize {
-    std::thread::available_parallelism()
-        .map_or(IO_THREADS_MAX, |cores| IO_THREADS_MAX.min(cores.get()))
+    IO_THREADS_MAX.min(cores())
+}
+
+/// Threads of rooms and connections.
+fn workers(config: &Config) -> usize {
+    match config.http.workers {
+        0 => cores(),
+        workers => workers,
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// All of a node's life that needs the I/O runtime.
@@ -103,6 +116,7 @@ async fn serve_until_told(
     options: ServeOptions,
     listener: TcpListener,
     admin_listener: Option<TcpListener>,
+    files: ConnectionFiles,
     io: &tokio::runtime::Handle,
 ) -> anyhow::Result<()> {
     let store = io
@@ -118,6 +132,7 @@ async fn serve_until_told(
         secrets.signing.clone(),
         secrets.bootstrap.clone(),
         connection_limits(&config),
+        files.clone(),
     ));
     let told = Arc::new(Notify::new());
     let state = web::Data::new(AppState::new(http::Parts {
@@ -155,6 +170,7 @@ async fn serve_until_told(
     let server = serve(
         &config,
         listener,
+        files,
         state.clone(),
         gate,
         &node.writer,
@@ -189,10 +205,6 @@ async fn serve_until_told(
     }
     info!("stopped");
     Ok(())
-}
-
-fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))
 }
 
 fn store_options(config: &Config) -> StoreOptions {
@@ -302,45 +314,6 @@ async fn adopt(node: Arc<crate::actor::Node>, rooms: Rooms, health: Arc<Health>)
         }
         tokio::time::sleep(ORPHANS_EVERY).await;
     }
-}
-
-/// The listener of clients.
-fn serve(
-    config: &Config,
-    listener: TcpListener,
-    state: web::Data<AppState>,
-    gate: Arc<Gate>,
-    writer: &MirrorWriter,
-    threads: RoomThreads,
-) -> anyhow::Result<ServerHandle> {
-    let writer = writer.clone();
-    let limits = HttpLimits {
-        workers: config.http.workers,
-        connections_max: config.limits.connections_max,
-        shutdown_timeout_secs: REQUESTS_PATIENCE_SECS,
-    };
-    let server = ws::listener::serve(listener, limits, move |app| {
-        threads.join(&writer);
-        http::configure(app, state.clone(), &gate);
-    })?;
-    let handle = server.handle();
-    actix_web::rt::spawn(server);
-    Ok(handle)
-}
-
-/// The listener of operators: health and metrics without a key.
-fn serve_admin(listener: TcpListener, state: web::Data<AppState>) -> anyhow::Result<ServerHandle> {
-    let limits = HttpLimits {
-        workers: 1,
-        connections_max: ADMIN_CONNECTIONS_MAX,
-        shutdown_timeout_secs: REQUESTS_PATIENCE_SECS,
-    };
-    let server = ws::listener::serve(listener, limits, move |app| {
-        http::configure_admin(app, state.clone());
-    })?;
-    let handle = server.handle();
-    actix_web::rt::spawn(server);
-    Ok(handle)
 }
 
 /// For how long this node has had the mirror without interruption, as the other nodes may ask.

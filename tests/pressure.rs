@@ -2,17 +2,24 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{
     client::TestClient,
+    http::Api,
+    raw,
     scenario::{TestRoom, eventually, within_deadline},
-    server::{Backend, Server},
+    server::{Backend, Server, free_port, limited},
 };
 use serde_json::json;
+use tempfile::TempDir;
+use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 
 on_both_backends!(
     a_client_that_stops_reading_is_evicted_and_nobody_else_notices,
     a_flood_of_relays_cannot_evict_its_target,
     a_person_takes_one_file_of_the_server_and_gives_it_back,
+    a_node_without_files_left_goes_on_for_its_people_and_says_that_it_is_full,
 );
 
 /// Receive buffer of the client that stops reading: fills at once.
@@ -149,6 +156,82 @@ async fn a_person_takes_one_file_of_the_server_and_gives_it_back(backend: Backen
         (server.open_files() <= before + OTHERS).then_some(())
     })
     .await;
+}
+
+async fn a_node_without_files_left_goes_on_for_its_people_and_says_that_it_is_full(
+    backend: Backend,
+) {
+    const FILES: usize = 420;
+    const REFUSED: &str = "callboard_refused_connections_total";
+    let admin = free_port();
+    let server = Server::on(backend)
+        .open_files_max(FILES)
+        .set("ADMIN_LISTEN", format!("127.0.0.1:{admin}"))
+        .set("CONNECTION__JOIN_TIMEOUT_MS", 120_000)
+        .start()
+        .await;
+    let admin = Api::new(&format!("http://127.0.0.1:{admin}"), None);
+    assert!(server.file_table() >= FILES, "{}", server.file_table());
+    let room = TestRoom::new(&server).await;
+    let mut alice = room.alice().await;
+
+    // Connections that last, until there are no more.
+    let mut lasting = Vec::new();
+    let refused = loop {
+        assert!(lasting.len() < FILES, "nobody was refused");
+        let (stream, head) = raw::upgrade(&server, &room.room_id, &[]).await;
+        if !head.starts_with("HTTP/1.1 101") {
+            break head.to_lowercase();
+        }
+        lasting.push(stream);
+    };
+    assert!(refused.starts_with("http/1.1 503"), "{refused}");
+    assert!(refused.contains("retry-after: "), "{refused}");
+    assert_eq!(server.metric(REFUSED, &["full"]).await, 1.0);
+    assert_eq!(server.api.probe("/healthz").await, Some(200));
+    room.person("Bob").await;
+
+    // Connections that say nothing, until there are none for requests either.
+    let mut silent = Vec::new();
+    loop {
+        assert!(silent.len() < FILES, "all were taken");
+        let address = ("127.0.0.1", server.port);
+        let mut stream = TcpStream::connect(address)
+            .await
+            .expect("the kernel takes it");
+        let ended = timeout(Duration::from_millis(200), stream.read_u8()).await;
+        if ended.is_ok() {
+            break;
+        }
+        silent.push(stream);
+    }
+    let said = json!({"type": "SendMessage", "text": "still here"});
+    assert_eq!(alice.command(said).await["durable"], true);
+    assert_eq!(admin.probe("/readyz").await, Some(200));
+    assert!(server.open_files() < FILES, "{}", server.open_files());
+
+    drop((lasting, silent));
+    let bob = eventually("there is room again", async || {
+        let (_, head) = raw::upgrade(&server, &room.room_id, &[]).await;
+        head.starts_with("HTTP/1.1 101").then_some(())
+    });
+    bob.await;
+    room.attendee("Carol").await;
+    assert!(!server.log().contains("Too many open files"));
+}
+
+#[test]
+fn a_node_with_too_few_files_says_so_and_does_not_start() {
+    const FILES: usize = 200;
+    let data = TempDir::new().unwrap();
+    let mut start = limited(FILES);
+    start.args(["serve", "--listen", "127.0.0.1:0", "--data"]);
+    let ended = start.arg(data.path()).output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    let said = String::from_utf8(ended.stderr).unwrap();
+    let why = format!("{FILES} open files are allowed, at least ");
+    assert!(said.contains(&why), "{said}");
+    assert!(said.contains("ulimit -Hn"), "{said}");
 }
 
 fn messages(client: &TestClient) -> usize {

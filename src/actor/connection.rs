@@ -11,7 +11,7 @@ use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Running, 
 use actix_http::ws::{CloseCode, CloseReason, Message as Frame};
 use bytes::Bytes;
 use bytestring::ByteString;
-use tokio::{net::TcpStream, sync::mpsc};
+use tokio::sync::mpsc;
 use tracing::debug;
 
 pub use self::forward::Origin;
@@ -29,8 +29,8 @@ use crate::{
         view::{Code, Rejection},
     },
     ws::{
-        CommandLimiter, Frames, Incoming, MESSAGE_PARTS_MAX, Outgoing, Reassembly, Socket,
-        Undelivered, Verdict, Violation,
+        Accepted, CommandLimiter, Frames, Incoming, MESSAGE_PARTS_MAX, Outgoing, Reassembly,
+        Socket, Undelivered, Verdict, Violation,
     },
 };
 
@@ -75,7 +75,7 @@ pub struct Connection {
 impl Connection {
     /// Starts the actor of an upgraded socket on the current arbiter; `early` has come of its frames already.
     pub fn start(
-        socket: TcpStream,
+        accepted: Accepted,
         early: Bytes,
         room_id: RoomId,
         gate: Arc<Gate>,
@@ -83,7 +83,7 @@ impl Connection {
         origin: Origin,
     ) {
         let limits = &gate.limits;
-        let socket = Socket::new(socket, gate.node.clock.now());
+        let socket = Socket::new(accepted, gate.node.clock.now());
         let frames = Frames::new(Arc::clone(&socket), limits.frame_bytes_max, early);
         let connection = Self {
             id: ConnectionId(uuid::Uuid::new_v4()),

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     claims::StartError,
+    files::ConnectionFiles,
     ids::{ConnectionId, NodeId, RoomId, SessionId, StayId, TenantId},
     room::{
         command::ResumeRequest,
@@ -68,6 +69,7 @@ pub struct Gate {
     signing: SigningKey,
     bootstrap: ApiKeyText,
     pub(super) limits: ConnectionLimits,
+    pub(super) files: ConnectionFiles,
     open: Arc<AtomicUsize>,
 }
 
@@ -152,6 +154,7 @@ impl Gate {
         signing: SigningKey,
         bootstrap: ApiKeyText,
         limits: ConnectionLimits,
+        files: ConnectionFiles,
     ) -> Self {
         Self {
             node: Arc::clone(&rooms.node),
@@ -159,13 +162,17 @@ impl Gate {
             signing,
             bootstrap,
             limits,
+            files,
             open: Arc::new(AtomicUsize::new(0)),
         }
     }
 
-    /// A place for one more connection; none: the node has as many as it may.
+    /// A place for one more connection; none: the node has as many as it may, or only files for requests are left.
     #[must_use]
     pub fn take_place(&self) -> Option<Place> {
+        if !self.files.may_last() {
+            return None;
+        }
         let max = self.limits.connections_max;
         self.open
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {

@@ -219,7 +219,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::ids::Timestamp;
+    use crate::{files::ConnectionFiles, ids::Timestamp, ws::Accepted};
 
     const LIMITS: LinkLimits = LinkLimits {
         slow_ms: 1_000,
@@ -248,7 +248,8 @@ mod tests {
             .unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         let (sender, news) = unbounded_channel();
-        let socket = Socket::new(stream, Timestamp(0));
+        let file = ConnectionFiles::new(1).take().unwrap();
+        let socket = Socket::new(Accepted { stream, file }, Timestamp(0));
         (
             Link::new(Ear(sender).start().recipient(), socket),
             client,

@@ -1,6 +1,13 @@
 //! One WebSocket to a node: from which address, with which buffers.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU16, Ordering::Relaxed},
+    },
+};
 
 use thiserror::Error;
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
@@ -21,6 +28,17 @@ use crate::protocol::SUB_PROTOCOL;
 const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// Longest frame of a server: the snapshot of the largest room.
 const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The first of the ports that are connected from, and their number: those that Linux chooses from by default (ip(7)).
+const FIRST_PORT: u16 = 32_768;
+const PORTS: u16 = 28_232;
+/// Ports that are tried for one connection: another process may have some.
+const PORTS_TRIED: usize = 32;
+
+/// How many ports have been taken of each source, by the last part of its address.
+static TAKEN: [AtomicU16; 256] = [const { AtomicU16::new(0) }; 256];
+/// Where all begin: anywhere, so that several load tools seldom meet.
+static BEGIN: LazyLock<u16> = LazyLock::new(|| rand::random_range(0..PORTS));
 
 /// A connection to a node.
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -87,16 +105,11 @@ async fn address_of(url: &Url) -> Result<SocketAddr, ConnectFault> {
 }
 
 async fn open(url: &str, address: SocketAddr, source: Option<u8>) -> Result<Socket, ConnectFault> {
-    let socket = match address.ip() {
-        IpAddr::V4(_) => TcpSocket::new_v4(),
-        IpAddr::V6(_) => TcpSocket::new_v6(),
-    }
-    .map_err(failed)?;
-    if let Some(last) = source {
-        let from = SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0));
-        socket.bind(from).map_err(failed)?;
-    }
-    let stream = socket.connect(address).await.map_err(failed)?;
+    let stream = match source {
+        None => TcpStream::connect(address).await,
+        Some(last) => connect_from(last, address).await,
+    };
+    let stream = stream.map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
     let mut request = url.into_client_request().map_err(failed)?;
     request.headers_mut().insert(
@@ -123,6 +136,76 @@ async fn open(url: &str, address: SocketAddr, source: Option<u8>) -> Result<Sock
     }
 }
 
+/// Connects from an address of 127.0.0/24, from one port after the other. The kernel's own choice for a bound address looks at many
+/// ports, also those of connections that ended within the last minute: after some ten thousand it takes longer than all the rest.
+async fn connect_from(source: u8, address: SocketAddr) -> io::Result<TcpStream> {
+    let from = Ipv4Addr::new(127, 0, 0, source);
+    let mut tried = 1;
+    loop {
+        let socket = TcpSocket::new_v4()?;
+        // The port may have been used a moment ago.
+        socket.set_reuseaddr(true)?;
+        let taken = TAKEN[usize::from(source)].fetch_add(1, Relaxed);
+        let bound = socket.bind(SocketAddr::from((from, port(taken))));
+        let connected = match bound {
+            Ok(()) => socket.connect(address).await,
+            Err(error) => Err(error),
+        };
+        match connected {
+            Err(error) if tried < PORTS_TRIED && is_port_taken(&error) => tried += 1,
+            connected => return connected,
+        }
+    }
+}
+
+fn is_port_taken(error: &io::Error) -> bool {
+    [io::ErrorKind::AddrInUse, io::ErrorKind::AddrNotAvailable].contains(&error.kind())
+}
+
+/// The next one after so many were taken.
+fn port(taken: u16) -> u16 {
+    let at = (u32::from(taken) + u32::from(*BEGIN)) % u32::from(PORTS);
+    FIRST_PORT + u16::try_from(at).unwrap_or_default()
+}
+
 fn failed(error: impl std::fmt::Display) -> ConnectFault {
     ConnectFault::Failed(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn ports_that_are_taken_are_passed_over_up_to_a_bound() {
+        // No other test connects from here.
+        const SOURCE: u8 = 251;
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        let from = Ipv4Addr::new(127, 0, 0, SOURCE);
+        let tried = u16::try_from(PORTS_TRIED).unwrap();
+        let taken: Vec<_> = (0..tried - 1)
+            .map(|ahead| TcpListener::bind((from, port(ahead))).unwrap())
+            .collect();
+        let stream = connect_from(SOURCE, address).await.unwrap();
+        let expected = SocketAddr::from((from, port(tried - 1)));
+        assert_eq!(stream.local_addr().unwrap(), expected);
+        let more: Vec<_> = (tried..2 * tried)
+            .map(|ahead| TcpListener::bind((from, port(ahead))).unwrap())
+            .collect();
+        let refused = connect_from(SOURCE, address).await.unwrap_err();
+        assert!(is_port_taken(&refused), "{refused}");
+        drop((taken, more));
+    }
+
+    #[test]
+    fn ports_begin_anew_after_the_last() {
+        let all: std::collections::HashSet<u16> = (0..PORTS).map(port).collect();
+        assert_eq!(all.len(), usize::from(PORTS));
+        assert_eq!(all.iter().min(), Some(&FIRST_PORT));
+        assert_eq!(all.iter().max(), Some(&60_999));
+        assert_eq!(port(PORTS), port(0));
+    }
 }

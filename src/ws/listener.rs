@@ -3,13 +3,17 @@
 
 use std::{io, net::TcpListener, time::Duration};
 
-use actix_http::HttpService;
+use actix_http::{HttpService, error::DispatchError};
 use actix_server::{Server, ServerBuilder};
 use actix_service::{ServiceFactoryExt, fn_service, map_config};
 use actix_web::{App, dev::AppConfig, web::ServiceConfig};
 use tokio::net::TcpStream;
 
 use super::upgrade::HttpStream;
+use crate::{
+    files::ConnectionFiles,
+    metrics::{Metrics, RefusedConnection},
+};
 
 /// How long a connection without requests, or the head of one, may take; as `actix_web::HttpServer` has it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -19,7 +23,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Sizes of a server.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpLimits {
-    /// Threads; 0: one per core.
+    /// Threads.
     pub workers: usize,
     /// Open HTTP connections of each of them.
     pub connections_max: usize,
@@ -27,21 +31,26 @@ pub struct HttpLimits {
     pub shutdown_timeout_secs: u64,
 }
 
-/// Serves HTTP/1.1 on `listener`; `configure` is called once in each worker.
+/// Serves HTTP/1.1 on `listener`; `configure` is called once in each worker. A connection for which `files` has none is closed at
+/// once, and counted.
 ///
 /// # Errors
 /// When the listener cannot be used.
-pub fn serve<F>(listener: TcpListener, limits: HttpLimits, configure: F) -> io::Result<Server>
+pub fn serve<F>(
+    listener: TcpListener,
+    limits: HttpLimits,
+    files: ConnectionFiles,
+    metrics: Metrics,
+    configure: F,
+) -> io::Result<Server>
 where
     F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
 {
-    let mut builder = ServerBuilder::new()
+    let builder = ServerBuilder::new()
         .disable_signals()
+        .workers(limits.workers)
         .shutdown_timeout(limits.shutdown_timeout_secs)
         .max_concurrent_connections(limits.connections_max);
-    if limits.workers > 0 {
-        builder = builder.workers(limits.workers);
-    }
     let stops = builder.graceful_shutdown_signal();
     let service = move || {
         let (configure, stops) = (configure.clone(), stops.clone());
@@ -58,9 +67,17 @@ where
                 data.insert(stream.on_upgrade());
             })
             .h1(map_config(app, |()| AppConfig::default()));
-        fn_service(|stream: TcpStream| async move {
-            let peer = stream.peer_addr().ok();
-            Ok((HttpStream::new(stream), peer))
+        let (files, metrics) = (files.clone(), metrics.clone());
+        fn_service(move |stream: TcpStream| {
+            let file = files.take();
+            if file.is_none() {
+                metrics.refused_connection(RefusedConnection::Full);
+            }
+            async move {
+                let file = file.ok_or(DispatchError::Io(io::ErrorKind::QuotaExceeded.into()))?;
+                let peer = stream.peer_addr().ok();
+                Ok((HttpStream::new(stream, file), peer))
+            }
         })
         .and_then(http)
     };

@@ -19,8 +19,11 @@ use socket2::SockRef;
 use thiserror::Error;
 use tokio::{io::Interest, net::TcpStream, runtime::Handle, sync::Notify};
 
-use super::lag::{Lag, LinkLimits, Undelivered};
-use crate::ids::Timestamp;
+use super::{
+    lag::{Lag, LinkLimits, Undelivered},
+    upgrade::Accepted,
+};
+use crate::{files::ConnectionFile, ids::Timestamp};
 
 /// A thread's buffer for frames on their way into the kernel; a larger one is not kept.
 const SCRATCH_BYTES_MAX: usize = 64 * 1024;
@@ -57,6 +60,8 @@ pub struct Socket {
     last_seen: AtomicI64,
     /// Nothing waits any more.
     drained: Notify,
+    /// Given back when the stream is closed.
+    _file: ConnectionFile,
 }
 
 #[derive(Debug, Default)]
@@ -120,12 +125,14 @@ impl Out {
 impl Socket {
     /// The socket of an upgraded connection that was heard of at `now`.
     #[must_use]
-    pub fn new(stream: TcpStream, now: Timestamp) -> Arc<Self> {
+    pub fn new(accepted: Accepted, now: Timestamp) -> Arc<Self> {
+        let Accepted { stream, file } = accepted;
         Arc::new(Self {
             stream,
             out: Mutex::default(),
             last_seen: AtomicI64::new(now.0),
             drained: Notify::new(),
+            _file: file,
         })
     }
 

@@ -13,7 +13,7 @@ use actix_web_actors::ws::handshake_with_protocols;
 use futures_util::StreamExt;
 
 use super::{listener::HttpLimits, *};
-use crate::ids::Timestamp;
+use crate::{files::ConnectionFiles, ids::Timestamp, metrics::Metrics};
 
 mod slow;
 
@@ -52,11 +52,18 @@ struct Running {
     address: SocketAddr,
     sockets: Arc<Mutex<Vec<Arc<Socket>>>>,
     stopped: mpsc::Receiver<()>,
+    metrics: Metrics,
     handle: actix_web::dev::ServerHandle,
     thread: std::thread::JoinHandle<()>,
 }
 
 fn start() -> Running {
+    start_with(ConnectionFiles::new(100))
+}
+
+fn start_with(files: ConnectionFiles) -> Running {
+    let metrics = Metrics::new();
+    let counted = metrics.clone();
     let sockets = Arc::new(Mutex::new(Vec::new()));
     let (stopped_sender, stopped) = mpsc::channel();
     let (ready_sender, ready) = mpsc::channel();
@@ -70,7 +77,7 @@ fn start() -> Running {
                 connections_max: 100,
                 shutdown_timeout_secs: 1,
             };
-            let server = listener::serve(listener, limits, move |app| {
+            let server = listener::serve(listener, limits, files, metrics, move |app| {
                 let (collected, stopped) = (Arc::clone(&collected), stopped_sender.clone());
                 app.default_service(web::to(
                     move |request: HttpRequest, payload: web::Payload| {
@@ -89,6 +96,7 @@ fn start() -> Running {
         address,
         sockets,
         stopped,
+        metrics: counted,
         handle,
         thread,
     }
@@ -115,12 +123,18 @@ fn upgrade(
 impl Running {
     /// A client after the handshake.
     fn client(&self) -> TcpStream {
+        self.try_client().expect("it is let in")
+    }
+
+    /// None: it was closed instead.
+    fn try_client(&self) -> Option<TcpStream> {
         let mut socket = TcpStream::connect(self.address).unwrap();
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         socket.set_write_timeout(Some(DEADLINE)).unwrap();
-        socket.write_all(REQUEST).unwrap();
-        assert!(head(&mut socket).starts_with("HTTP/1.1 101"));
-        socket
+        socket.write_all(REQUEST).ok()?;
+        let head = head(&mut socket)?;
+        assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+        Some(socket)
     }
 
     /// The server's end of the only client.
@@ -141,15 +155,15 @@ impl Running {
     }
 }
 
-/// The head of a response.
-fn head(socket: &mut TcpStream) -> String {
+/// The head of a response; none: the connection ended.
+fn head(socket: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
-        socket.read_exact(&mut byte).unwrap();
+        socket.read_exact(&mut byte).ok()?;
         head.push(byte[0]);
     }
-    String::from_utf8(head).unwrap()
+    Some(String::from_utf8(head).unwrap())
 }
 
 /// A client's frame, masked with zeros.
@@ -206,6 +220,31 @@ const TEXT: u8 = 0x81;
 const BINARY: u8 = 0x82;
 const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
+
+#[test]
+fn connection_without_a_file_is_closed_at_once_and_an_upgraded_one_holds_its_own_until_it_ends() {
+    let running = start_with(ConnectionFiles::new(2));
+    let first = running.client();
+    let _second = running.client();
+    let mut third = TcpStream::connect(running.address).unwrap();
+    third.set_read_timeout(Some(DEADLINE)).unwrap();
+    assert!(
+        !matches!(third.read(&mut [0]), Ok(1..)),
+        "closed without a word"
+    );
+    let refused = r#"callboard_refused_connections_total{reason="full"} 1"#;
+    let metrics = running.metrics.render();
+    assert!(metrics.contains(refused), "{metrics}");
+    drop(first);
+    running.stopped.recv_timeout(DEADLINE).unwrap();
+    running.sockets.lock().unwrap().clear();
+    // Its task may still be at its last line.
+    let started = Instant::now();
+    while running.try_client().is_none() {
+        assert!(started.elapsed() < DEADLINE, "the file was not given back");
+    }
+    running.stop();
+}
 
 #[test]
 fn good_messages_reach_the_actor_whole_and_in_order() {
@@ -290,7 +329,7 @@ fn frames_that_come_with_the_request_are_not_lost() {
     let early = [frame(TEXT, b"early"), frame(TEXT, b"half")].concat();
     let (first, second) = early.split_at(early.len() - 2);
     client.write_all(&[REQUEST, first].concat()).unwrap();
-    assert!(head(&mut client).starts_with("HTTP/1.1 101"));
+    assert!(head(&mut client).unwrap().starts_with("HTTP/1.1 101"));
     assert_eq!(receive(&mut client), (TEXT, b"early".to_vec()));
     client.write_all(second).unwrap();
     assert_eq!(receive(&mut client), (TEXT, b"half".to_vec()));
@@ -304,8 +343,8 @@ fn requests_before_the_upgrade_are_answered_on_the_same_connection() {
     client.set_read_timeout(Some(DEADLINE)).unwrap();
     let refused = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
     client.write_all(&[&refused[..], REQUEST].concat()).unwrap();
-    assert!(head(&mut client).starts_with("HTTP/1.1 400"));
-    assert!(head(&mut client).starts_with("HTTP/1.1 101"));
+    assert!(head(&mut client).unwrap().starts_with("HTTP/1.1 400"));
+    assert!(head(&mut client).unwrap().starts_with("HTTP/1.1 101"));
     client.write_all(&frame(TEXT, b"hello")).unwrap();
     assert_eq!(receive(&mut client), (TEXT, b"hello".to_vec()));
     running.stop();

@@ -18,11 +18,22 @@ use tokio::{
     sync::oneshot,
 };
 
+use crate::files::ConnectionFile;
+
+/// A client's socket, and its part of the open files.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The socket.
+    pub stream: TcpStream,
+    /// Held as long as the socket is open.
+    pub file: ConnectionFile,
+}
+
 /// A client's socket as the HTTP server has it.
 #[derive(Debug)]
 pub struct HttpStream {
     /// None: given away, when dropped.
-    stream: Option<TcpStream>,
+    accepted: Option<Accepted>,
     upgrade: OnUpgrade,
 }
 
@@ -36,9 +47,9 @@ enum Progress {
     #[default]
     Http,
     /// A response that switches protocols is about to be written.
-    Switching(oneshot::Sender<TcpStream>),
+    Switching(oneshot::Sender<Accepted>),
     /// It has been.
-    Switched(oneshot::Sender<TcpStream>),
+    Switched(oneshot::Sender<Accepted>),
 }
 
 impl OnUpgrade {
@@ -51,7 +62,7 @@ impl OnUpgrade {
     /// The socket, once the response to the current request has been written: that must be `101 Switching Protocols`. An error: the
     /// client was gone before.
     #[must_use]
-    pub fn socket(&self) -> oneshot::Receiver<TcpStream> {
+    pub fn socket(&self) -> oneshot::Receiver<Accepted> {
         let (sender, receiver) = oneshot::channel();
         *self.0.borrow_mut() = Progress::Switching(sender);
         receiver
@@ -80,12 +91,12 @@ impl OnUpgrade {
 impl HttpStream {
     /// An accepted socket; Nagle's algorithm is turned off, since it would meet delayed acknowledgements.
     #[must_use]
-    pub fn new(stream: TcpStream) -> Self {
+    pub fn new(stream: TcpStream, file: ConnectionFile) -> Self {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "no TCP_NODELAY on a connection");
         }
         Self {
-            stream: Some(stream),
+            accepted: Some(Accepted { stream, file }),
             upgrade: OnUpgrade::default(),
         }
     }
@@ -97,7 +108,8 @@ impl HttpStream {
     }
 
     fn stream(&mut self) -> Pin<&mut TcpStream> {
-        Pin::new(self.stream.as_mut().expect("taken only when dropped"))
+        let accepted = self.accepted.as_mut();
+        Pin::new(&mut accepted.expect("taken only when dropped").stream)
     }
 }
 
@@ -147,9 +159,9 @@ impl AsyncWrite for HttpStream {
 impl Drop for HttpStream {
     fn drop(&mut self) {
         let progress = self.upgrade.0.take();
-        if let (Progress::Switched(taker), Some(stream)) = (progress, self.stream.take()) {
+        if let (Progress::Switched(taker), Some(accepted)) = (progress, self.accepted.take()) {
             // Nobody waits any more: the socket closes.
-            let _ = taker.send(stream);
+            let _ = taker.send(accepted);
         }
     }
 }

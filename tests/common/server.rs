@@ -50,6 +50,8 @@ pub struct Plan {
     environment: Vec<(String, String)>,
     /// Lines of a configuration file; empty: none is given.
     config: String,
+    /// The limit of open files, soft and hard; none: that of the tests.
+    open_files_max: Option<usize>,
 }
 
 /// One server process and what it stands on.
@@ -66,6 +68,8 @@ pub struct Server {
     environment: Vec<(String, String)>,
     /// As planned.
     config: String,
+    /// As planned.
+    open_files_max: Option<usize>,
     /// With Redis the address must be told.
     is_advertised: bool,
     /// The process; none when it ended.
@@ -90,6 +94,12 @@ impl Plan {
         self
     }
 
+    /// Lets the server have so many open files and no more.
+    pub fn open_files_max(mut self, max: usize) -> Self {
+        self.open_files_max = Some(max);
+        self
+    }
+
     /// Gives the server a PostgreSQL that the test may stop.
     pub fn own_postgres(mut self) -> Self {
         self.is_postgres_own = true;
@@ -111,6 +121,7 @@ impl Plan {
             directory: TempDir::new().unwrap(),
             environment: self.environment,
             config: self.config,
+            open_files_max: self.open_files_max,
             child: None,
         };
         for _ in 0..PORT_ATTEMPTS {
@@ -131,6 +142,7 @@ impl Server {
             is_postgres_own: false,
             environment: Vec::new(),
             config: String::new(),
+            open_files_max: None,
         }
     }
 
@@ -256,6 +268,15 @@ impl Server {
         files.count()
     }
 
+    /// Files for which the kernel has made room: `FDSize` of proc(5).
+    pub fn file_table(&self) -> usize {
+        let id = self.child.as_ref().expect("the server runs").id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).expect("the server runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("FDSize:"));
+        let size = line.expect("Linux says so").trim();
+        size.parse().expect("a number")
+    }
+
     /// Another command of the binary, with the same data and databases.
     pub fn command(&self, arguments: &[&str]) -> Output {
         self.prepare(arguments)
@@ -289,7 +310,10 @@ impl Server {
 
     /// The binary with what every command of it needs.
     fn prepare(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_callboard"));
+        let mut command = match self.open_files_max {
+            None => Command::new(env!("CARGO_BIN_EXE_callboard")),
+            Some(max) => limited(max),
+        };
         command.args(arguments).arg("--data").arg(self.data());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CALLBOARD_")) {
             command.env_remove(name);
@@ -388,6 +412,16 @@ impl Drop for Server {
             eprintln!("--- the server's log ---\n{}", lines[from..].join("\n"));
         }
     }
+}
+
+/// The binary with a limit of open files, soft and hard; the shell becomes it.
+pub fn limited(open_files_max: usize) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", r#"ulimit -n "$1" && shift && exec "$@""#, "sh"])
+        .arg(open_files_max.to_string())
+        .arg(env!("CARGO_BIN_EXE_callboard"));
+    command
 }
 
 /// The only line of a file.

@@ -23,6 +23,7 @@ use crate::{
         client::{self, CallFault, NodeClient},
         socket::NodeSocket,
     },
+    files::ConnectionFile,
     ids::{NodeId, RoomId},
     room::{
         command::ResumeRequest,
@@ -64,6 +65,8 @@ pub(super) struct Opened {
     pub(super) said: Vec<ByteString>,
     /// Where the client finds the room without this node.
     pub(super) url: Option<Url>,
+    /// Of the socket.
+    pub(super) file: ConnectionFile,
 }
 
 /// A `JoinRoom` on its way to the owner: the caller's token stays here.
@@ -112,7 +115,9 @@ async fn enter_anywhere(
             Knocked::In(room) => return Ok(Entered::Here(room)),
             Knocked::Elsewhere(owner) => owner,
         };
-        let opened = reach(gate, owner, attempt, &person).await;
+        let file = gate.files.take_lasting();
+        let file = file.ok_or_else(Refusal::unavailable)?;
+        let opened = reach(gate, owner, attempt, &person, file).await;
         let outcome = client::outcome(&opened);
         gate.node.metrics.forwarded_connection(outcome);
         let wait = match opened {
@@ -133,6 +138,7 @@ async fn reach(
     owner: NodeId,
     attempt: &JoinAttempt,
     person: &Person,
+    file: ConnectionFile,
 ) -> Result<Opened, CallFault> {
     let registry = gate.node.registry.as_ref();
     let neighbour = registry.and_then(|registry| registry.neighbour(owner));
@@ -142,7 +148,7 @@ async fn reach(
     let (mut answer, opened) = oneshot::channel();
     gate.node.io.spawn(async move {
         let opened = tokio::select! {
-            opened = open(&client, &neighbour, &person, join) => opened,
+            opened = open(&client, &neighbour, &person, join, file) => opened,
             // The client is gone, or nobody waits any more.
             () = answer.closed() => return,
         };
@@ -169,6 +175,7 @@ async fn open(
     neighbour: &Neighbour,
     person: &Person,
     join: String,
+    file: ConnectionFile,
 ) -> Result<Opened, CallFault> {
     let mut socket = client
         .signal(neighbour, person.room_id, person.grant())
@@ -186,7 +193,12 @@ async fn open(
         said.push(text);
         if is_decided {
             let url = cluster::signal_url(&neighbour.url, person.room_id);
-            return Ok(Opened { socket, said, url });
+            return Ok(Opened {
+                socket,
+                said,
+                url,
+                file,
+            });
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     claims::{Alone, Claimant, Tenure},
     clock::Clock,
     cluster::client::NodeClient,
+    files::ConnectionFiles,
     http::{self, AppState, HttpOptions, Readiness, ReadinessStatus},
     ids::{Epoch, NodeId, RoomId, TenantId, UserId},
     metrics::Metrics,
@@ -320,11 +321,13 @@ fn serve(
     room_id: RoomId,
 ) -> (ServerHandle, String) {
     let bootstrap = ApiKeyText::generate();
+    let files = ConnectionFiles::new(1_000);
     let gate = Arc::new(Gate::new(
         rooms,
         signing.clone(),
         bootstrap.clone(),
         plan.connections,
+        files.clone(),
     ));
     let clock = node.clock;
     let state = web::Data::new(AppState::new(http::Parts {
@@ -352,7 +355,8 @@ fn serve(
         connections_max: 1_000,
         shutdown_timeout_secs: 1,
     };
-    let server = ws::listener::serve(listener, limits, move |app| {
+    let metrics = node.metrics.clone();
+    let server = ws::listener::serve(listener, limits, files, metrics, move |app| {
         threads.join(&writer);
         http::configure(app, state.clone(), &gate);
     })

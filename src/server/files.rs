@@ -1,0 +1,53 @@
+//! How many files the node may open, and which part of them is for connections.
+
+use anyhow::{Context, bail};
+use tracing::info;
+
+use super::listeners::ADMIN_CONNECTIONS_MAX;
+use crate::{
+    config::Config,
+    files::{self, ConnectionFiles},
+};
+
+/// Standard streams, the log, the data directory, Redis, neighbours that are asked something.
+const OWN: usize = 128;
+/// Of each thread: its epoll, what wakes it, its connection to Redis.
+const OF_A_THREAD: usize = 8;
+/// Of each connection to the database: SQLite's file, its log and their index.
+const OF_A_STORE_CONNECTION: usize = 4;
+/// A person whose room is on another node needs a file more, for the socket to there.
+const OF_A_PERSON: usize = 2;
+/// A node with fewer files for connections does not start.
+const CONNECTIONS_MIN: usize = 64;
+
+/// The part for connections: as many as `limits.connections_max` needs, or as the hard limit of open files leaves.
+///
+/// # Errors
+/// When the hard limit leaves hardly any.
+pub(super) fn for_connections(config: &Config, threads: usize) -> anyhow::Result<ConnectionFiles> {
+    let own = OWN
+        + ADMIN_CONNECTIONS_MAX
+        + threads * OF_A_THREAD
+        + config.store.pool_size * OF_A_STORE_CONNECTION;
+    let connections_max = config.limits.connections_max;
+    let wanted = own + connections_max.max(CONNECTIONS_MIN) * OF_A_PERSON;
+    let allowed = files::allow(u64::try_from(wanted).unwrap_or(u64::MAX))
+        .context("cannot have enough open files")?;
+    let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
+    let left = allowed.saturating_sub(own);
+    if left < CONNECTIONS_MIN {
+        bail!(
+            "{allowed} open files are allowed, at least {} are needed: raise the hard limit (ulimit -Hn)",
+            own + CONNECTIONS_MIN
+        );
+    }
+    let files = ConnectionFiles::new(left);
+    let lasting_max = files.lasting_max();
+    if lasting_max < connections_max {
+        info!(
+            open_files = allowed,
+            "there are files for {lasting_max} of the {connections_max} connections of limits.connections_max"
+        );
+    }
+    Ok(files)
+}
