@@ -1,33 +1,47 @@
-//! Open files: how many this process may have, and what connections may take of them. The rest is for the mirror, SQL, neighbours
-//! and whoever asks how the node is, so that a node that is full of people goes on for them and says that it is full.
+//! Open files: how many this process may have, and what connections may take of them. The rest is for the mirror, SQL, questions to
+//! neighbours and operators, so that a node that is full of people goes on for them and says that it is full.
 
 use std::{fs::File, io, sync::Arc};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::warn;
 
 /// Files that lasting connections leave to requests.
-const KEPT_FOR_REQUESTS: usize = 128;
+pub const KEPT_FOR_REQUESTS: usize = 128;
 /// Of few files that part, instead.
 const KEPT_PART: usize = 8;
+/// Most files for which the kernel's table is made in advance: 8 MiB of its memory.
+const TABLE_MAX: u64 = 1 << 20;
 
-/// Raises the limit of open files (`RLIMIT_NOFILE`) towards `wanted`, as far as the hard limit allows, and makes the kernel's table of
-/// them that large at once. Left to itself it is doubled whenever it is full, and in a process of several threads whoever opens that
-/// file, as the one that accepts connections, waits some 15 ms for it. It takes 8 bytes of the kernel's memory for each.
+/// Raises the limit of open files (`RLIMIT_NOFILE`) to `wanted`, as far as the hard limit allows, and makes the kernel's table of them
+/// that large at once. Left to itself it is doubled whenever it is full, and in a process of several threads whoever opens that file, as
+/// the one that accepts connections, waits some 15 ms for it. Neither is missed by anybody with few connections, so a kernel that
+/// refuses is only complained of.
 ///
 /// Answers how many are allowed.
 ///
 /// # Errors
-/// When the limit cannot be read or set, or so many files cannot be had after all.
+/// When the limit cannot even be read.
 pub fn allow(wanted: u64) -> io::Result<u64> {
-    let allowed = rlimit::increase_nofile_limit(wanted)?;
-    let last = allowed.min(wanted).saturating_sub(1);
-    let last = i32::try_from(last).unwrap_or(i32::MAX);
-    // A file with that number needs the table; it is closed again.
-    drop(rustix::io::fcntl_dupfd_cloexec(
-        File::open("/dev/null")?,
-        last,
-    )?);
+    let allowed = match rlimit::increase_nofile_limit(wanted) {
+        Ok(allowed) => allowed,
+        Err(fault) => {
+            warn!(%fault, "the limit of open files cannot be raised");
+            rlimit::Resource::NOFILE.get_soft()?
+        }
+    };
+    if let Err(fault) = make_table(allowed.min(wanted).min(TABLE_MAX)) {
+        warn!(%fault, "the table of open files cannot be made in advance");
+    }
     Ok(allowed)
+}
+
+/// A file with the last number needs the table; it is closed again.
+fn make_table(files: u64) -> io::Result<()> {
+    let last = i32::try_from(files.saturating_sub(1)).unwrap_or(i32::MAX);
+    let any = File::open("/dev/null")?;
+    drop(rustix::io::fcntl_dupfd_cloexec(any, last)?);
+    Ok(())
 }
 
 /// The file of a connection, given back when dropped.
@@ -71,10 +85,10 @@ impl ConnectionFiles {
         self.may_last().then_some(file)
     }
 
-    /// How many lasting connections there can be.
+    /// How many more lasting connections there can be.
     #[must_use]
     pub fn lasting_max(&self) -> usize {
-        self.free.available_permits() - self.kept
+        self.free.available_permits().saturating_sub(self.kept)
     }
 }
 
@@ -95,6 +109,8 @@ mod tests {
         let allowed = allow(3_000).unwrap();
         assert!(allowed >= 3_000, "{allowed}");
         assert!(table_size() >= 3_000, "{}", table_size());
+        // More than any kernel has.
+        make_table(u64::MAX).unwrap_err();
     }
 
     #[test]
@@ -111,6 +127,7 @@ mod tests {
         drop(requests);
         assert!(files.may_last(), "as many as there can be, and no more");
         assert!(files.take_lasting().is_none());
+        assert_eq!(files.lasting_max(), 0);
         drop(lasting);
         assert_eq!(files.lasting_max(), 14);
         assert_eq!(ConnectionFiles::new(10_000).lasting_max(), 10_000 - 128);

@@ -161,13 +161,14 @@ async fn a_person_takes_one_file_of_the_server_and_gives_it_back(backend: Backen
 async fn a_node_without_files_left_goes_on_for_its_people_and_says_that_it_is_full(
     backend: Backend,
 ) {
-    const FILES: usize = 420;
+    const FILES: usize = 600;
     const REFUSED: &str = "callboard_refused_connections_total";
     let admin = free_port();
     let server = Server::on(backend)
         .open_files_max(FILES)
         .set("ADMIN_LISTEN", format!("127.0.0.1:{admin}"))
         .set("CONNECTION__JOIN_TIMEOUT_MS", 120_000)
+        .set("HTTP__WORKERS", 2)
         .start()
         .await;
     let admin = Api::new(&format!("http://127.0.0.1:{admin}"), None);
@@ -188,7 +189,13 @@ async fn a_node_without_files_left_goes_on_for_its_people_and_says_that_it_is_fu
     assert!(refused.starts_with("http/1.1 503"), "{refused}");
     assert!(refused.contains("retry-after: "), "{refused}");
     assert_eq!(server.metric(REFUSED, &["full"]).await, 1.0);
-    assert_eq!(server.api.probe("/healthz").await, Some(200));
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(server.api.probe(path).await, Some(200), "{path}");
+    }
+    // A file that is kept for requests is for one of them, not for one client.
+    let last = reqwest::get(format!("http://127.0.0.1:{}/healthz", server.port));
+    let last = last.await.expect("an answer");
+    assert_eq!(last.headers()["connection"], "close");
     room.person("Bob").await;
 
     // Connections that say nothing, until there are none for requests either.
@@ -199,7 +206,7 @@ async fn a_node_without_files_left_goes_on_for_its_people_and_says_that_it_is_fu
         let mut stream = TcpStream::connect(address)
             .await
             .expect("the kernel takes it");
-        let ended = timeout(Duration::from_millis(200), stream.read_u8()).await;
+        let ended = timeout(Duration::from_millis(50), stream.read_u8()).await;
         if ended.is_ok() {
             break;
         }

@@ -16,6 +16,7 @@ use super::{
     problem::{PROBLEM_JSON, Problem, ProblemCode},
     state::AppState,
 };
+use crate::files::ConnectionFiles;
 
 /// Stands for the route of a request that no route takes: paths of callers must not become labels.
 const UNMATCHED: &str = "unmatched";
@@ -35,6 +36,9 @@ pub(super) async fn track(
     let metrics = request
         .app_data::<web::Data<AppState>>()
         .map(|state| state.metrics.clone());
+    // Files that are kept for requests are not for one client alone.
+    let files = request.conn_data::<ConnectionFiles>();
+    let is_last = files.is_some_and(|files| !files.may_last());
     let span = tracing::info_span!("http", %method, route, status = tracing::field::Empty);
     let answer = next.call(request).instrument(span.clone()).await;
     let status = match &answer {
@@ -46,7 +50,12 @@ pub(super) async fn track(
     if let Some(metrics) = metrics {
         metrics.observe_http(route, method.as_str(), status.as_u16(), started.elapsed());
     }
-    answer.map(as_problem)
+    let mut response = answer.map(as_problem)?;
+    if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let head = response.response_mut().head_mut();
+        head.set_connection_type(actix_http::ConnectionType::Close);
+    }
+    Ok(response)
 }
 
 /// The response itself, or a problem in place of an error that some library worded.

@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{
         LazyLock,
-        atomic::{AtomicU16, Ordering::Relaxed},
+        atomic::{AtomicU32, Ordering::Relaxed},
     },
 };
 
@@ -32,11 +32,8 @@ const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The first of the ports that are connected from, and their number: those that Linux chooses from by default (ip(7)).
 const FIRST_PORT: u16 = 32_768;
 const PORTS: u16 = 28_232;
-/// Ports that are tried for one connection: another process may have some.
-const PORTS_TRIED: usize = 32;
-
 /// How many ports have been taken of each source, by the last part of its address.
-static TAKEN: [AtomicU16; 256] = [const { AtomicU16::new(0) }; 256];
+static TAKEN: [AtomicU32; 256] = [const { AtomicU32::new(0) }; 256];
 /// Where all begin: anywhere, so that several load tools seldom meet.
 static BEGIN: LazyLock<u16> = LazyLock::new(|| rand::random_range(0..PORTS));
 
@@ -107,7 +104,7 @@ async fn address_of(url: &Url) -> Result<SocketAddr, ConnectFault> {
 async fn open(url: &str, address: SocketAddr, source: Option<u8>) -> Result<Socket, ConnectFault> {
     let stream = match source {
         None => TcpStream::connect(address).await,
-        Some(last) => connect_from(last, address).await,
+        Some(last) => connect_from(last, address, PORTS).await,
     };
     let stream = stream.map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
@@ -138,7 +135,8 @@ async fn open(url: &str, address: SocketAddr, source: Option<u8>) -> Result<Sock
 
 /// Connects from an address of 127.0.0/24, from one port after the other. The kernel's own choice for a bound address looks at many
 /// ports, also those of connections that ended within the last minute: after some ten thousand it takes longer than all the rest.
-async fn connect_from(source: u8, address: SocketAddr) -> io::Result<TcpStream> {
+/// Those that others have, or connections of before, are passed over; at most so many are tried.
+async fn connect_from(source: u8, address: SocketAddr, ports_max: u16) -> io::Result<TcpStream> {
     let from = Ipv4Addr::new(127, 0, 0, source);
     let mut tried = 1;
     loop {
@@ -152,7 +150,7 @@ async fn connect_from(source: u8, address: SocketAddr) -> io::Result<TcpStream> 
             Err(error) => Err(error),
         };
         match connected {
-            Err(error) if tried < PORTS_TRIED && is_port_taken(&error) => tried += 1,
+            Err(error) if tried < ports_max && is_port_taken(&error) => tried += 1,
             connected => return connected,
         }
     }
@@ -163,8 +161,8 @@ fn is_port_taken(error: &io::Error) -> bool {
 }
 
 /// The next one after so many were taken.
-fn port(taken: u16) -> u16 {
-    let at = (u32::from(taken) + u32::from(*BEGIN)) % u32::from(PORTS);
+fn port(taken: u32) -> u16 {
+    let at = taken.wrapping_add(u32::from(*BEGIN)) % u32::from(PORTS);
     FIRST_PORT + u16::try_from(at).unwrap_or_default()
 }
 
@@ -185,27 +183,28 @@ mod tests {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap();
         let from = Ipv4Addr::new(127, 0, 0, SOURCE);
-        let tried = u16::try_from(PORTS_TRIED).unwrap();
+        const TRIED: u16 = 16;
+        let tried = u32::from(TRIED);
         let taken: Vec<_> = (0..tried - 1)
             .map(|ahead| TcpListener::bind((from, port(ahead))).unwrap())
             .collect();
-        let stream = connect_from(SOURCE, address).await.unwrap();
+        let stream = connect_from(SOURCE, address, TRIED).await.unwrap();
         let expected = SocketAddr::from((from, port(tried - 1)));
         assert_eq!(stream.local_addr().unwrap(), expected);
         let more: Vec<_> = (tried..2 * tried)
             .map(|ahead| TcpListener::bind((from, port(ahead))).unwrap())
             .collect();
-        let refused = connect_from(SOURCE, address).await.unwrap_err();
+        let refused = connect_from(SOURCE, address, TRIED).await.unwrap_err();
         assert!(is_port_taken(&refused), "{refused}");
         drop((taken, more));
     }
 
     #[test]
     fn ports_begin_anew_after_the_last() {
-        let all: std::collections::HashSet<u16> = (0..PORTS).map(port).collect();
+        let all: std::collections::HashSet<u16> = (0..u32::from(PORTS)).map(port).collect();
         assert_eq!(all.len(), usize::from(PORTS));
         assert_eq!(all.iter().min(), Some(&FIRST_PORT));
         assert_eq!(all.iter().max(), Some(&60_999));
-        assert_eq!(port(PORTS), port(0));
+        assert_eq!(port(u32::from(PORTS)), port(0));
     }
 }

@@ -153,7 +153,7 @@ label! {
 label! {
     /// Why a connection was not let in.
     RefusedConnection {
-        /// `limits.connections_max` are open.
+        /// `limits.connections_max` are open, or as many as there are files for.
         Full = "full",
         /// Its `Origin` is not among `http.allowed_origins`.
         Origin = "origin",

@@ -64,7 +64,8 @@ pub(super) fn serve_admin(
 ) -> anyhow::Result<ServerHandle> {
     let limits = HttpLimits {
         workers: 1,
-        connections_max: ADMIN_CONNECTIONS_MAX,
+        // Those beyond are closed, not kept waiting.
+        connections_max: 2 * ADMIN_CONNECTIONS_MAX,
         shutdown_timeout_secs: REQUESTS_PATIENCE_SECS,
     };
     let (files, metrics) = (

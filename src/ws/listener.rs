@@ -63,8 +63,12 @@ where
             .keep_alive(IDLE_TIMEOUT)
             .client_request_timeout(IDLE_TIMEOUT)
             .client_disconnect_timeout(CLOSE_TIMEOUT)
-            .on_connect_ext(|stream: &HttpStream, data| {
-                data.insert(stream.on_upgrade());
+            .on_connect_ext({
+                let files = files.clone();
+                move |stream: &HttpStream, data| {
+                    data.insert(stream.on_upgrade());
+                    data.insert(files.clone());
+                }
             })
             .h1(map_config(app, |()| AppConfig::default()));
         let (files, metrics) = (files.clone(), metrics.clone());

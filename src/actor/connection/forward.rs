@@ -25,6 +25,7 @@ use crate::{
     },
     files::ConnectionFile,
     ids::{NodeId, RoomId},
+    metrics::RefusedConnection,
     room::{
         command::ResumeRequest,
         goodbye::{Goodbye, GoodbyeReason},
@@ -115,8 +116,12 @@ async fn enter_anywhere(
             Knocked::In(room) => return Ok(Entered::Here(room)),
             Knocked::Elsewhere(owner) => owner,
         };
-        let file = gate.files.take_lasting();
-        let file = file.ok_or_else(Refusal::unavailable)?;
+        let Some(file) = gate.files.take_lasting() else {
+            gate.node
+                .metrics
+                .refused_connection(RefusedConnection::Full);
+            return Err(Refusal::unavailable());
+        };
         let opened = reach(gate, owner, attempt, &person, file).await;
         let outcome = client::outcome(&opened);
         gate.node.metrics.forwarded_connection(outcome);
