@@ -5,7 +5,8 @@ use serde_json::json;
 use crate::common::{
     client::{TestClient, assert_same_events},
     pair::Pair,
-    scenario::{TestRoom, within_deadline},
+    raw::{self, RawSocket, opcode},
+    scenario::{TestRoom, eventually, within_deadline},
     view::text,
 };
 
@@ -98,6 +99,66 @@ async fn every_end_has_its_close_code_behind_the_hop() {
         second.expect_goodbye("ended", 4004, "stop").await;
         let session = room.closed_session().await;
         assert_eq!(session["endReason"], "ended");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_led_to_another_node_takes_two_files_of_the_entry() {
+    within_deadline(async {
+        /// As many as leave 138 to lasting connections.
+        const FILES: usize = 600;
+        const LED: usize = 60;
+        let pair = Pair::with(|plan| plan.open_files_max(FILES).set("HTTP__WORKERS", 2)).await;
+        let room = TestRoom::with(&pair.home, json!({"maxParticipants": FILES})).await;
+        let mut alice = room.alice().await;
+        let mut led = Vec::new();
+        for number in 0..LED {
+            let person = room.guest(&format!("Guest {number}")).await;
+            let mut guest = pair.at_entry(&room, &person);
+            guest.join().await;
+            led.push(guest);
+        }
+        let mut others = Vec::new();
+        loop {
+            let (stream, head) = raw::upgrade(&pair.entry, &room.room_id, &[]).await;
+            if !head.starts_with("HTTP/1.1 101") {
+                break;
+            }
+            others.push(RawSocket { stream });
+        }
+        // What asks for the metrics and the like has one or two.
+        assert!((14..=18).contains(&others.len()), "{}", others.len());
+
+        // The last one has a file of its own, and none for the socket to the room.
+        let mut last = others.pop().expect("one of them");
+        let person = room.guest("Last").await;
+        let join =
+            json!({"type": "JoinRoom", "id": 1, "roomId": room.room_id, "token": person.token});
+        assert!(
+            last.send(opcode::TEXT, true, join.to_string().as_bytes())
+                .await
+        );
+        let (said, _) = last.read_out().await;
+        assert!(said[0].contains(r#""code":"unavailable""#), "{said:?}");
+        let refused = "callboard_refused_connections_total";
+        assert_eq!(pair.entry.metric(refused, &["full"]).await, 2.0);
+
+        alice
+            .command(json!({"type": "SendMessage", "text": "to all"}))
+            .await;
+        for guest in &led {
+            guest.until_seq(alice.seq()).await;
+        }
+        let mut gone = led.pop().expect("one of them");
+        gone.drop_abruptly().await;
+        drop((last, others));
+        eventually("there are files again", async || {
+            let (_, head) = raw::upgrade(&pair.entry, &room.room_id, &[]).await;
+            head.starts_with("HTTP/1.1 101").then_some(())
+        })
+        .await;
+        pair.joined_at_entry(&room, "Bob").await;
     })
     .await;
 }
