@@ -9,7 +9,7 @@ use common::{
     http::Api,
     raw,
     scenario::{TestRoom, eventually, within_deadline},
-    server::{Backend, Server, free_port, limited},
+    server::{Backend, Server, binary, free_port},
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -231,11 +231,11 @@ async fn a_node_without_files_left_goes_on_for_its_people_and_says_that_it_is_fu
 fn a_node_with_too_few_files_says_so_and_does_not_start() {
     const FILES: usize = 200;
     let data = TempDir::new().unwrap();
-    let mut start = limited(FILES);
+    let mut start = binary(Some(FILES));
     start.args(["serve", "--listen", "127.0.0.1:0", "--data"]);
     let ended = start.arg(data.path()).output().unwrap();
-    assert_eq!(ended.status.code(), Some(1));
     let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
     let why = format!("{FILES} open files are allowed, at least ");
     assert!(said.contains(&why), "{said}");
     assert!(said.contains("ulimit -Hn"), "{said}");

@@ -310,14 +310,8 @@ impl Server {
 
     /// The binary with what every command of it needs.
     fn prepare(&self, arguments: &[&str]) -> Command {
-        let mut command = match self.open_files_max {
-            None => Command::new(env!("CARGO_BIN_EXE_callboard")),
-            Some(max) => limited(max),
-        };
+        let mut command = binary(self.open_files_max);
         command.args(arguments).arg("--data").arg(self.data());
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CALLBOARD_")) {
-            command.env_remove(name);
-        }
         if let Some(outside) = &self.outside {
             command.env("CALLBOARD_DATABASE", &outside.database);
             command.env("CALLBOARD_REDIS", outside.redis.url());
@@ -414,13 +408,23 @@ impl Drop for Server {
     }
 }
 
-/// The binary with a limit of open files, soft and hard; the shell becomes it.
-pub fn limited(open_files_max: usize) -> Command {
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", r#"ulimit -n "$1" && shift && exec "$@""#, "sh"])
-        .arg(open_files_max.to_string())
-        .arg(env!("CARGO_BIN_EXE_callboard"));
+/// The binary with none of our variables set, and with a limit of open files, soft and hard, if there is one: the shell becomes it.
+pub fn binary(open_files_max: Option<usize>) -> Command {
+    let path = env!("CARGO_BIN_EXE_callboard");
+    let mut command = match open_files_max {
+        None => Command::new(path),
+        Some(max) => {
+            let mut command = Command::new("sh");
+            command
+                .args(["-c", r#"ulimit -n "$1" && shift && exec "$@""#, "sh"])
+                .arg(max.to_string())
+                .arg(path);
+            command
+        }
+    };
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CALLBOARD_")) {
+        command.env_remove(name);
+    }
     command
 }
 
