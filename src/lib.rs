@@ -7,7 +7,7 @@ pub mod ids;
 
 pub mod clock;
 
-pub mod files;
+pub mod fd_budget;
 
 pub mod room;
 

@@ -1,7 +1,7 @@
 //! Wiring and lifetime: runtimes, threads, listeners, and the order in which everything starts and stops.
 
 mod checks;
-mod files;
+mod fd_limits;
 mod health;
 mod listeners;
 mod parts;
@@ -30,7 +30,7 @@ use crate::{
     actor::{Gate, RoomThreads, Rooms},
     cluster::{self, Heartbeat},
     config::Config,
-    files::ConnectionFiles,
+    fd_budget::FdBudget,
     http::{self, AppState, HttpOptions},
     mirror::NodeRecord,
     recorder::RecorderParts,
@@ -70,8 +70,7 @@ pub async fn run(
     let listener = listen(config.listen)?;
     config.listening_on(listener.local_addr()?);
     let admin_listener = config.admin_listen.map(listen).transpose()?;
-    // Before there are threads.
-    let files = files::for_connections(&config, workers(&config) + io_threads())?;
+    let budget = fd_limits::connection_budget(&config, workers(&config) + io_threads())?;
     let io = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(io_threads())
         .thread_name("io")
@@ -83,7 +82,7 @@ pub async fn run(
         options,
         listener,
         admin_listener,
-        files,
+        budget,
         io.handle(),
     );
     let served = served.await;
@@ -116,7 +115,7 @@ async fn serve_until_told(
     options: ServeOptions,
     listener: TcpListener,
     admin_listener: Option<TcpListener>,
-    files: ConnectionFiles,
+    budget: FdBudget,
     io: &tokio::runtime::Handle,
 ) -> anyhow::Result<()> {
     let store = io
@@ -132,7 +131,7 @@ async fn serve_until_told(
         secrets.signing.clone(),
         secrets.bootstrap.clone(),
         connection_limits(&config),
-        files.clone(),
+        budget.clone(),
     ));
     let told = Arc::new(Notify::new());
     let state = web::Data::new(AppState::new(http::Parts {
@@ -170,7 +169,7 @@ async fn serve_until_told(
     let server = serve(
         &config,
         listener,
-        files,
+        budget,
         state.clone(),
         gate,
         &node.writer,

@@ -23,7 +23,7 @@ pub use limiter::{CommandLimiter, Pace, Verdict};
 pub use reassembly::{Incoming, Reassembly};
 pub use scanner::{FrameScanner, Step};
 pub use socket::{Outgoing, Socket, SocketClosed};
-pub use upgrade::{Accepted, HttpStream, OnUpgrade, early};
+pub use upgrade::{ClientStream, OnUpgrade, early};
 pub use violation::Violation;
 
 /// Largest frame and largest message of a client, in bytes, unless configured otherwise.

@@ -29,7 +29,7 @@ use crate::{
         view::{Code, Rejection},
     },
     ws::{
-        Accepted, CommandLimiter, Frames, Incoming, MESSAGE_PARTS_MAX, Outgoing, Reassembly,
+        ClientStream, CommandLimiter, Frames, Incoming, MESSAGE_PARTS_MAX, Outgoing, Reassembly,
         Socket, Undelivered, Verdict, Violation,
     },
 };
@@ -75,7 +75,7 @@ pub struct Connection {
 impl Connection {
     /// Starts the actor of an upgraded socket on the current arbiter; `early` has come of its frames already.
     pub fn start(
-        accepted: Accepted,
+        stream: ClientStream,
         early: Bytes,
         room_id: RoomId,
         gate: Arc<Gate>,
@@ -83,7 +83,7 @@ impl Connection {
         origin: Origin,
     ) {
         let limits = &gate.limits;
-        let socket = Socket::new(accepted, gate.node.clock.now());
+        let socket = Socket::new(stream, gate.node.clock.now());
         let frames = Frames::new(Arc::clone(&socket), limits.frame_bytes_max, early);
         let connection = Self {
             id: ConnectionId(uuid::Uuid::new_v4()),

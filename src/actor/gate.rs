@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     claims::StartError,
-    files::ConnectionFiles,
+    fd_budget::FdBudget,
     ids::{ConnectionId, NodeId, RoomId, SessionId, StayId, TenantId},
     room::{
         command::ResumeRequest,
@@ -69,7 +69,7 @@ pub struct Gate {
     signing: SigningKey,
     bootstrap: ApiKeyText,
     pub(super) limits: ConnectionLimits,
-    pub(super) files: ConnectionFiles,
+    pub(super) fd_budget: FdBudget,
     open: Arc<AtomicUsize>,
 }
 
@@ -154,7 +154,7 @@ impl Gate {
         signing: SigningKey,
         bootstrap: ApiKeyText,
         limits: ConnectionLimits,
-        files: ConnectionFiles,
+        fd_budget: FdBudget,
     ) -> Self {
         Self {
             node: Arc::clone(&rooms.node),
@@ -162,7 +162,7 @@ impl Gate {
             signing,
             bootstrap,
             limits,
-            files,
+            fd_budget,
             open: Arc::new(AtomicUsize::new(0)),
         }
     }
@@ -170,7 +170,7 @@ impl Gate {
     /// A place for one more connection; none: the node has as many as it may, or only files for requests are left.
     #[must_use]
     pub fn take_place(&self) -> Option<Place> {
-        if !self.files.may_last() {
+        if !self.fd_budget.has_reserve() {
             return None;
         }
         let max = self.limits.connections_max;

@@ -219,7 +219,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{files::ConnectionFiles, ids::Timestamp, ws::Accepted};
+    use crate::{fd_budget::FdBudget, ids::Timestamp, ws::ClientStream};
 
     const LIMITS: LinkLimits = LinkLimits {
         slow_ms: 1_000,
@@ -248,8 +248,8 @@ mod tests {
             .unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         let (sender, news) = unbounded_channel();
-        let file = ConnectionFiles::new(1).take().unwrap();
-        let socket = Socket::new(Accepted { stream, file }, Timestamp(0));
+        let permit = FdBudget::new(1).acquire().unwrap();
+        let socket = Socket::new(ClientStream::new(stream, permit), Timestamp(0));
         (
             Link::new(Ear(sender).start().recipient(), socket),
             client,

@@ -97,8 +97,8 @@ pub(super) fn upgrade(
     let socket = on_upgrade.socket();
     rt::spawn(async move {
         // Else the client was gone before it was answered, or it does not take the answer.
-        if let Ok(Ok(accepted)) = rt::time::timeout(gate.join_timeout(), socket).await {
-            Connection::start(accepted, ws::early(payload), room_id, gate, place, origin);
+        if let Ok(Ok(stream)) = rt::time::timeout(gate.join_timeout(), socket).await {
+            Connection::start(stream, ws::early(payload), room_id, gate, place, origin);
         }
     });
     Ok(response)

@@ -16,7 +16,7 @@ use super::{
     problem::{PROBLEM_JSON, Problem, ProblemCode},
     state::AppState,
 };
-use crate::files::ConnectionFiles;
+use crate::fd_budget::FdBudget;
 
 /// Stands for the route of a request that no route takes: paths of callers must not become labels.
 const UNMATCHED: &str = "unmatched";
@@ -36,9 +36,9 @@ pub(super) async fn track(
     let metrics = request
         .app_data::<web::Data<AppState>>()
         .map(|state| state.metrics.clone());
-    // Files that are kept for requests are not for one client alone.
-    let files = request.conn_data::<ConnectionFiles>();
-    let is_last = files.is_some_and(|files| !files.may_last());
+    // A connection that uses the reserve gets one answer and is then closed.
+    let budget = request.app_data::<FdBudget>();
+    let is_last = budget.is_some_and(|budget| !budget.has_reserve());
     let span = tracing::info_span!("http", %method, route, status = tracing::field::Empty);
     let answer = next.call(request).instrument(span.clone()).await;
     let status = match &answer {

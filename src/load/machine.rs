@@ -4,7 +4,7 @@ use std::fs;
 
 use serde::Serialize;
 
-use crate::files;
+use crate::fd_budget;
 
 /// Ticks of `utime` and `stime` in a second: `USER_HZ`, 100 on every Linux that we run on (proc(5)).
 const TICKS_PER_SEC: f64 = 100.0;
@@ -54,7 +54,7 @@ pub fn rss_kib(pid: u32) -> Option<u64> {
 /// Raises the limit of open files as far as allowed; the error says how many are needed and allowed.
 pub(super) fn make_room_for(connections: usize) -> Result<(), String> {
     let needed = u64::try_from(connections).unwrap_or(u64::MAX) + SPARE_FILES;
-    let allowed = files::allow(needed).map_err(|error| error.to_string())?;
+    let allowed = fd_budget::raise_limit(needed).map_err(|error| error.to_string())?;
     if allowed < needed {
         return Err(format!(
             "{connections} connections need {needed} open files, but this process may have {allowed}: raise the hard \

@@ -12,7 +12,7 @@ use super::workers;
 use crate::{
     actor::{Gate, RoomThreads},
     config::Config,
-    files::ConnectionFiles,
+    fd_budget::FdBudget,
     http::{self, AppState},
     mirror::writer::MirrorWriter,
     ws::{self, listener::HttpLimits},
@@ -35,7 +35,7 @@ pub(super) fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 pub(super) fn serve(
     config: &Config,
     listener: TcpListener,
-    files: ConnectionFiles,
+    budget: FdBudget,
     state: web::Data<AppState>,
     gate: Arc<Gate>,
     writer: &MirrorWriter,
@@ -48,7 +48,7 @@ pub(super) fn serve(
         connections_max: config.limits.connections_max,
         shutdown_timeout_secs: REQUESTS_PATIENCE_SECS,
     };
-    let server = ws::listener::serve(listener, limits, files, metrics, move |app| {
+    let server = ws::listener::serve(listener, limits, budget, metrics, move |app| {
         threads.join(&writer);
         http::configure(app, state.clone(), &gate);
     })?;
@@ -68,11 +68,9 @@ pub(super) fn serve_admin(
         connections_max: 2 * ADMIN_CONNECTIONS_MAX,
         shutdown_timeout_secs: REQUESTS_PATIENCE_SECS,
     };
-    let (files, metrics) = (
-        ConnectionFiles::new(ADMIN_CONNECTIONS_MAX),
-        state.metrics.clone(),
-    );
-    let server = ws::listener::serve(listener, limits, files, metrics, move |app| {
+    let budget = FdBudget::new(ADMIN_CONNECTIONS_MAX);
+    let metrics = state.metrics.clone();
+    let server = ws::listener::serve(listener, limits, budget, metrics, move |app| {
         http::configure_admin(app, state.clone());
     })?;
     let handle = server.handle();

@@ -1,5 +1,6 @@
-//! An HTTP server whose requests can take their connection's socket over. `actix_web::HttpServer` gives no hold on the stream, so
-//! this puts the same parts together: actix-server, the HTTP/1 dispatcher, an application.
+//! An HTTP server whose requests can take over the socket of their connection.
+//! `actix_web::HttpServer` gives no access to the stream, so this module combines the same parts:
+//! actix-server, the HTTP/1 dispatcher, an application.
 
 use std::{io, net::TcpListener, time::Duration};
 
@@ -9,37 +10,37 @@ use actix_service::{ServiceFactoryExt, fn_service, map_config};
 use actix_web::{App, dev::AppConfig, web::ServiceConfig};
 use tokio::net::TcpStream;
 
-use super::upgrade::HttpStream;
+use super::upgrade::{ClientStream, HttpStream};
 use crate::{
-    files::ConnectionFiles,
+    fd_budget::FdBudget,
     metrics::{Metrics, RefusedConnection},
 };
 
-/// How long a connection without requests, or the head of one, may take; as `actix_web::HttpServer` has it.
+/// Limit for an idle connection and for the head of a request, as in `actix_web::HttpServer`.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a client may take to close a connection that is over; as there.
+/// Limit for a client to close a finished connection, as in `actix_web::HttpServer`.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Sizes of a server.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpLimits {
-    /// Threads.
+    /// Number of threads.
     pub workers: usize,
-    /// Open HTTP connections of each of them.
+    /// Open HTTP connections per thread. Beyond it the thread accepts no more for a while.
     pub connections_max: usize,
-    /// How long requests under way may take when the server stops.
+    /// How long running requests may take when the server stops.
     pub shutdown_timeout_secs: u64,
 }
 
-/// Serves HTTP/1.1 on `listener`; `configure` is called once in each worker. A connection for which `files` has none is closed at
-/// once, and counted.
+/// Serves HTTP/1.1 on `listener` and calls `configure` once per worker. A connection beyond
+/// `budget` is counted and closed at once.
 ///
 /// # Errors
-/// When the listener cannot be used.
+/// Fails when the listener is unusable.
 pub fn serve<F>(
     listener: TcpListener,
     limits: HttpLimits,
-    files: ConnectionFiles,
+    budget: FdBudget,
     metrics: Metrics,
     configure: F,
 ) -> io::Result<Server>
@@ -54,7 +55,10 @@ where
     let stops = builder.graceful_shutdown_signal();
     let service = move || {
         let (configure, stops) = (configure.clone(), stops.clone());
-        let app = App::new().configure(|app| configure(app));
+        let (budget, metrics) = (budget.clone(), metrics.clone());
+        let app = App::new()
+            .app_data(budget.clone())
+            .configure(|app| configure(app));
         let http = HttpService::build()
             .graceful_shutdown_signal(move || {
                 let stops = stops.clone();
@@ -63,24 +67,20 @@ where
             .keep_alive(IDLE_TIMEOUT)
             .client_request_timeout(IDLE_TIMEOUT)
             .client_disconnect_timeout(CLOSE_TIMEOUT)
-            .on_connect_ext({
-                let files = files.clone();
-                move |stream: &HttpStream, data| {
-                    data.insert(stream.on_upgrade());
-                    data.insert(files.clone());
-                }
+            .on_connect_ext(|stream: &HttpStream, data| {
+                data.insert(stream.on_upgrade());
             })
             .h1(map_config(app, |()| AppConfig::default()));
-        let (files, metrics) = (files.clone(), metrics.clone());
         fn_service(move |stream: TcpStream| {
-            let file = files.take();
-            if file.is_none() {
+            let permit = budget.acquire();
+            if permit.is_none() {
                 metrics.refused_connection(RefusedConnection::Full);
             }
             async move {
-                let file = file.ok_or(DispatchError::Io(io::ErrorKind::QuotaExceeded.into()))?;
+                let permit =
+                    permit.ok_or(DispatchError::Io(io::ErrorKind::QuotaExceeded.into()))?;
                 let peer = stream.peer_addr().ok();
-                Ok((HttpStream::new(stream, file), peer))
+                Ok((HttpStream::new(ClientStream::new(stream, permit)), peer))
             }
         })
         .and_then(http)

@@ -17,13 +17,13 @@ use actix_http::ws::{CloseReason, OpCode, Parser};
 use bytes::{Buf, BytesMut};
 use socket2::SockRef;
 use thiserror::Error;
-use tokio::{io::Interest, net::TcpStream, runtime::Handle, sync::Notify};
+use tokio::{io::Interest, runtime::Handle, sync::Notify};
 
 use super::{
     lag::{Lag, LinkLimits, Undelivered},
-    upgrade::Accepted,
+    upgrade::ClientStream,
 };
-use crate::{files::ConnectionFile, ids::Timestamp};
+use crate::ids::Timestamp;
 
 /// A thread's buffer for frames on their way into the kernel; a larger one is not kept.
 const SCRATCH_BYTES_MAX: usize = 64 * 1024;
@@ -54,14 +54,12 @@ pub struct SocketClosed;
 /// wait for it.
 #[derive(Debug)]
 pub struct Socket {
-    stream: TcpStream,
+    stream: ClientStream,
     out: Mutex<Out>,
     /// When the last frame of the client came, in milliseconds since 1970.
     last_seen: AtomicI64,
     /// Nothing waits any more.
     drained: Notify,
-    /// Given back when the stream is closed.
-    _file: ConnectionFile,
 }
 
 #[derive(Debug, Default)]
@@ -125,14 +123,12 @@ impl Out {
 impl Socket {
     /// The socket of an upgraded connection that was heard of at `now`.
     #[must_use]
-    pub fn new(accepted: Accepted, now: Timestamp) -> Arc<Self> {
-        let Accepted { stream, file } = accepted;
+    pub fn new(stream: ClientStream, now: Timestamp) -> Arc<Self> {
         Arc::new(Self {
             stream,
             out: Mutex::default(),
             last_seen: AtomicI64::new(now.0),
             drained: Notify::new(),
-            _file: file,
         })
     }
 
@@ -149,7 +145,7 @@ impl Socket {
             ready!(self.stream.poll_read_ready(context))?;
             let mut count = None;
             let tried = self.stream.try_io(Interest::READABLE, || {
-                let read = (&*SockRef::from(&self.stream)).read(buffer)?;
+                let read = (&*SockRef::from(&*self.stream)).read(buffer)?;
                 count = Some(read);
                 // Less than there is room for: nothing is left, and the kernel need not be asked before it says so.
                 match read == 0 || read == buffer.len() {
@@ -255,7 +251,7 @@ impl Socket {
         }
         // Past the runtime's own record of the socket, which would say the same: it nearly always can be written to. A client that
         // is gone is an error here: Rust programs ignore SIGPIPE.
-        let taken = taken(out, (&*SockRef::from(&self.stream)).write(bytes))?;
+        let taken = taken(out, (&*SockRef::from(&*self.stream)).write(bytes))?;
         let rest = &bytes[taken..];
         if !rest.is_empty() {
             out.waiting = Some(Box::new(Waiting {
@@ -349,7 +345,7 @@ impl Socket {
         if std::mem::replace(&mut out.is_shut, true) {
             return;
         }
-        if let Err(error) = SockRef::from(&self.stream).shutdown(Shutdown::Both) {
+        if let Err(error) = SockRef::from(&*self.stream).shutdown(Shutdown::Both) {
             // The client was faster.
             tracing::debug!(%error, "socket was closed already");
         }

@@ -13,7 +13,7 @@ use actix_web_actors::ws::handshake_with_protocols;
 use futures_util::StreamExt;
 
 use super::{listener::HttpLimits, *};
-use crate::{files::ConnectionFiles, ids::Timestamp, metrics::Metrics};
+use crate::{fd_budget::FdBudget, ids::Timestamp, metrics::Metrics};
 
 mod slow;
 
@@ -58,10 +58,10 @@ struct Running {
 }
 
 fn start() -> Running {
-    start_with(ConnectionFiles::new(100))
+    start_with(FdBudget::new(100))
 }
 
-fn start_with(files: ConnectionFiles) -> Running {
+fn start_with(budget: FdBudget) -> Running {
     let metrics = Metrics::new();
     let counted = metrics.clone();
     let sockets = Arc::new(Mutex::new(Vec::new()));
@@ -77,7 +77,7 @@ fn start_with(files: ConnectionFiles) -> Running {
                 connections_max: 100,
                 shutdown_timeout_secs: 1,
             };
-            let server = listener::serve(listener, limits, files, metrics, move |app| {
+            let server = listener::serve(listener, limits, budget, metrics, move |app| {
                 let (collected, stopped) = (Arc::clone(&collected), stopped_sender.clone());
                 app.default_service(web::to(
                     move |request: HttpRequest, payload: web::Payload| {
@@ -223,7 +223,7 @@ const PING: u8 = 0x89;
 
 #[test]
 fn connection_without_a_file_is_closed_at_once_and_an_upgraded_one_holds_its_own_until_it_ends() {
-    let running = start_with(ConnectionFiles::new(2));
+    let running = start_with(FdBudget::new(2));
     let first = running.client();
     let _second = running.client();
     let mut third = TcpStream::connect(running.address).unwrap();

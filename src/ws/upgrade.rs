@@ -1,9 +1,10 @@
-//! How a WebSocket gets its socket from the HTTP server: a request asks for it, and gets it when its response has been written. The
-//! HTTP connection with its buffers is gone by then.
+//! How a WebSocket takes its socket over from the HTTP server. A request asks for the socket and
+//! gets it once its response is written. By then the HTTP connection and its buffers are gone.
 
 use std::{
     cell::RefCell,
     io,
+    ops::Deref,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -18,51 +19,73 @@ use tokio::{
     sync::oneshot,
 };
 
-use crate::files::ConnectionFile;
+use crate::fd_budget::FdPermit;
 
-/// A client's socket, and its part of the open files.
+/// A client's socket together with its share of the open files.
 #[derive(Debug)]
-pub struct Accepted {
-    /// The socket.
-    pub stream: TcpStream,
-    /// Held as long as the socket is open.
-    pub file: ConnectionFile,
+pub struct ClientStream {
+    // Declared first, so that the socket is closed before its permit is given back.
+    stream: TcpStream,
+    _permit: FdPermit,
 }
 
-/// A client's socket as the HTTP server has it.
+impl ClientStream {
+    /// Disables Nagle's algorithm, which would wait for the client's delayed acknowledgements.
+    #[must_use]
+    pub fn new(stream: TcpStream, permit: FdPermit) -> Self {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+        Self {
+            stream,
+            _permit: permit,
+        }
+    }
+}
+
+impl Deref for ClientStream {
+    type Target = TcpStream;
+
+    fn deref(&self) -> &TcpStream {
+        &self.stream
+    }
+}
+
+/// A client's socket while the HTTP server uses it.
 #[derive(Debug)]
-pub struct HttpStream {
-    /// None: given away, when dropped.
-    accepted: Option<Accepted>,
+pub(super) struct HttpStream {
+    /// None once it was given away, which happens on drop.
+    client: Option<ClientStream>,
     upgrade: OnUpgrade,
 }
 
-/// The connection's promise to give its socket away; in the connection data of its requests.
+/// Lets a request take over the socket of its HTTP connection. Lies in the connection data.
 #[derive(Clone, Debug, Default)]
 pub struct OnUpgrade(Rc<RefCell<Progress>>);
 
 #[derive(Debug, Default)]
 enum Progress {
-    /// HTTP as ever.
+    /// The connection speaks HTTP.
     #[default]
     Http,
-    /// A response that switches protocols is about to be written.
-    Switching(oneshot::Sender<Accepted>),
-    /// It has been.
-    Switched(oneshot::Sender<Accepted>),
+    /// The next response that is written switches protocols.
+    Switching(oneshot::Sender<ClientStream>),
+    /// That response is written.
+    Switched(oneshot::Sender<ClientStream>),
 }
 
 impl OnUpgrade {
-    /// Of the connection that carries this request; none: it is not an [`HttpStream`].
+    /// Returns the handle of the connection that carries `request`. None on another server than
+    /// [`listener`](super::listener).
     #[must_use]
     pub fn of_request(request: &HttpRequest) -> Option<Self> {
         request.conn_data::<Self>().cloned()
     }
 
-    /// The socket, once the response to the current request has been written: that must be `101 Switching Protocols`. An error: the
-    /// client was gone before.
+    /// Receives the socket once the response to the current request is written, which must be
+    /// `101 Switching Protocols`. Receives an error if the client is gone before.
     #[must_use]
-    pub fn socket(&self) -> oneshot::Receiver<Accepted> {
+    pub fn socket(&self) -> oneshot::Receiver<ClientStream> {
         let (sender, receiver) = oneshot::channel();
         *self.0.borrow_mut() = Progress::Switching(sender);
         receiver
@@ -72,7 +95,7 @@ impl OnUpgrade {
         matches!(*self.0.borrow(), Progress::Switched(_))
     }
 
-    /// All that the server had to write is written.
+    /// The server has written all that it had. Returns whether that was the upgrade's response.
     fn written(&self) -> bool {
         let mut progress = self.0.borrow_mut();
         match std::mem::take(&mut *progress) {
@@ -89,32 +112,25 @@ impl OnUpgrade {
 }
 
 impl HttpStream {
-    /// An accepted socket; Nagle's algorithm is turned off, since it would meet delayed acknowledgements.
-    #[must_use]
-    pub fn new(stream: TcpStream, file: ConnectionFile) -> Self {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "no TCP_NODELAY on a connection");
-        }
+    pub(super) fn new(client: ClientStream) -> Self {
         Self {
-            accepted: Some(Accepted { stream, file }),
+            client: Some(client),
             upgrade: OnUpgrade::default(),
         }
     }
 
-    /// What its requests find in their connection data.
-    #[must_use]
-    pub fn on_upgrade(&self) -> OnUpgrade {
+    pub(super) fn on_upgrade(&self) -> OnUpgrade {
         self.upgrade.clone()
     }
 
     fn stream(&mut self) -> Pin<&mut TcpStream> {
-        let accepted = self.accepted.as_mut();
-        Pin::new(&mut accepted.expect("taken only when dropped").stream)
+        let client = self.client.as_mut();
+        Pin::new(&mut client.expect("taken only on drop").stream)
     }
 }
 
 impl AsyncRead for HttpStream {
-    /// Shows the end once the socket is to be given away, so that the HTTP connection ends.
+    /// Reports the end of the stream after the switch, so that the HTTP connection ends.
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -134,11 +150,11 @@ impl AsyncWrite for HttpStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = self.stream().poll_write(context, bytes);
-        // The server writes all that it has; a part is followed by the rest.
+        // The server writes all of its buffer. After a partial write it writes the rest.
         if matches!(written, Poll::Ready(Ok(count)) if count == bytes.len())
             && self.upgrade.written()
         {
-            // It reads again, and sees the end.
+            // Makes the server read again and find the end of the stream.
             context.waker().wake_by_ref();
         }
         written
@@ -159,14 +175,15 @@ impl AsyncWrite for HttpStream {
 impl Drop for HttpStream {
     fn drop(&mut self) {
         let progress = self.upgrade.0.take();
-        if let (Progress::Switched(taker), Some(accepted)) = (progress, self.accepted.take()) {
-            // Nobody waits any more: the socket closes.
-            let _ = taker.send(accepted);
+        if let (Progress::Switched(receiver), Some(client)) = (progress, self.client.take()) {
+            // Without a receiver the socket closes.
+            let _ = receiver.send(client);
         }
     }
 }
 
-/// What the client sent before it knew of the upgrade, which it should not have (RFC 6455 section 4.1).
+/// Returns what the client sent behind its request without waiting for the response, which RFC
+/// 6455 section 4.1 forbids.
 #[must_use]
 pub fn early(mut payload: web::Payload) -> Bytes {
     let mut early = BytesMut::new();

@@ -23,7 +23,7 @@ use crate::{
         client::{self, CallFault, NodeClient},
         socket::NodeSocket,
     },
-    files::ConnectionFile,
+    fd_budget::FdPermit,
     ids::{NodeId, RoomId},
     metrics::RefusedConnection,
     room::{
@@ -66,8 +66,8 @@ pub(super) struct Opened {
     pub(super) said: Vec<ByteString>,
     /// Where the client finds the room without this node.
     pub(super) url: Option<Url>,
-    /// Of the socket.
-    pub(super) file: ConnectionFile,
+    /// Pays for the file of `socket`.
+    pub(super) permit: FdPermit,
 }
 
 /// A `JoinRoom` on its way to the owner: the caller's token stays here.
@@ -116,13 +116,13 @@ async fn enter_anywhere(
             Knocked::In(room) => return Ok(Entered::Here(room)),
             Knocked::Elsewhere(owner) => owner,
         };
-        let Some(file) = gate.files.take_lasting() else {
+        let Some(permit) = gate.fd_budget.acquire_lasting() else {
             gate.node
                 .metrics
                 .refused_connection(RefusedConnection::Full);
             return Err(Refusal::unavailable());
         };
-        let opened = reach(gate, owner, attempt, &person, file).await;
+        let opened = reach(gate, owner, attempt, &person, permit).await;
         let outcome = client::outcome(&opened);
         gate.node.metrics.forwarded_connection(outcome);
         let wait = match opened {
@@ -143,7 +143,7 @@ async fn reach(
     owner: NodeId,
     attempt: &JoinAttempt,
     person: &Person,
-    file: ConnectionFile,
+    permit: FdPermit,
 ) -> Result<Opened, CallFault> {
     let registry = gate.node.registry.as_ref();
     let neighbour = registry.and_then(|registry| registry.neighbour(owner));
@@ -153,7 +153,7 @@ async fn reach(
     let (mut answer, opened) = oneshot::channel();
     gate.node.io.spawn(async move {
         let opened = tokio::select! {
-            opened = open(&client, &neighbour, &person, join, file) => opened,
+            opened = open(&client, &neighbour, &person, join, permit) => opened,
             // The client is gone, or nobody waits any more.
             () = answer.closed() => return,
         };
@@ -180,7 +180,7 @@ async fn open(
     neighbour: &Neighbour,
     person: &Person,
     join: String,
-    file: ConnectionFile,
+    permit: FdPermit,
 ) -> Result<Opened, CallFault> {
     let mut socket = client
         .signal(neighbour, person.room_id, person.grant())
@@ -202,7 +202,7 @@ async fn open(
                 socket,
                 said,
                 url,
-                file,
+                permit,
             });
         }
     }

@@ -105,8 +105,7 @@ pub(super) fn start(
 }
 
 async fn run(opened: Opened, mut texts: mpsc::Receiver<ByteString>, receiver: Receiver) {
-    // Held until its socket is closed.
-    let _file = opened.file;
+    let _permit = opened.permit;
     let (mut sink, mut stream) = opened.socket.split();
     let outcome = tokio::select! {
         () = write(&mut texts, &mut sink) => Outcome::Client,

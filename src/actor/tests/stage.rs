@@ -15,7 +15,7 @@ use crate::{
     claims::{Alone, Claimant, Tenure},
     clock::Clock,
     cluster::client::NodeClient,
-    files::ConnectionFiles,
+    fd_budget::FdBudget,
     http::{self, AppState, HttpOptions, Readiness, ReadinessStatus},
     ids::{Epoch, NodeId, RoomId, TenantId, UserId},
     metrics::Metrics,
@@ -321,13 +321,13 @@ fn serve(
     room_id: RoomId,
 ) -> (ServerHandle, String) {
     let bootstrap = ApiKeyText::generate();
-    let files = ConnectionFiles::new(1_000);
+    let budget = FdBudget::new(1_000);
     let gate = Arc::new(Gate::new(
         rooms,
         signing.clone(),
         bootstrap.clone(),
         plan.connections,
-        files.clone(),
+        budget.clone(),
     ));
     let clock = node.clock;
     let state = web::Data::new(AppState::new(http::Parts {
@@ -356,7 +356,7 @@ fn serve(
         shutdown_timeout_secs: 1,
     };
     let metrics = node.metrics.clone();
-    let server = ws::listener::serve(listener, limits, files, metrics, move |app| {
+    let server = ws::listener::serve(listener, limits, budget, metrics, move |app| {
         threads.join(&writer);
         http::configure(app, state.clone(), &gate);
     })
