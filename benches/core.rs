@@ -13,8 +13,7 @@ use std::hint::black_box;
 use bytes::Bytes;
 use callboard::{
     ids::{Seq, Timestamp, UserId},
-    protocol::decode,
-    room::{command::StateChange, effect::Notice, event::Event},
+    protocol::{Event, Notice, StateChange, decode},
     ws::{FrameReader, FrameScanner, MESSAGE_BYTES_MAX},
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

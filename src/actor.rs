@@ -45,8 +45,8 @@ use crate::{
     metrics::Metrics,
     mirror::{Ownership, RoomMirror, writer::MirrorWriter},
     owner::OwnerLimits,
+    protocol::Rejection,
     recorder::Recorder,
-    room::view::Rejection,
     store::Store,
 };
 

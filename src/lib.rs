@@ -9,11 +9,11 @@ pub mod clock;
 
 pub mod fd_budget;
 
+pub mod protocol;
+
 pub mod room;
 
 pub mod lease;
-
-pub mod protocol;
 
 pub mod secrets;
 

@@ -142,7 +142,7 @@ mod tests {
     use prometheus::Histogram;
 
     use super::*;
-    use crate::room::view::Code;
+    use crate::protocol::Code;
 
     #[test]
     fn rendered_text_has_help_and_values() {

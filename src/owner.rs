@@ -231,11 +231,11 @@ pub struct Applied {
     /// To be passed on now.
     pub relays: Vec<Relay>,
     /// Why the request was refused, if it was.
-    pub refusal: Option<crate::room::view::Code>,
+    pub refusal: Option<crate::protocol::Code>,
 }
 
-fn refusal_of(effects: &[Effect]) -> Option<crate::room::view::Code> {
-    use crate::room::effect::Notice;
+fn refusal_of(effects: &[Effect]) -> Option<crate::protocol::Code> {
+    use crate::protocol::Notice;
     effects.iter().find_map(|effect| match effect {
         Effect::Send {
             notice: Notice::Error { rejection, .. },

@@ -7,13 +7,10 @@
 //! What must be mirrored is marked in a journal; [`Room::take_changes`] reads the marked records when a commit is made,
 //! so that changes which gather while a commit is under way merge by themselves.
 
-mod admin;
+pub mod admin;
 mod admission;
-pub mod command;
 mod conduct;
 pub mod effect;
-pub mod event;
-pub mod goodbye;
 mod hosting;
 pub mod input;
 mod journal;
@@ -25,11 +22,9 @@ mod relay;
 mod resume;
 pub mod rules;
 mod seat;
-pub mod settings;
 mod tail;
 #[cfg(test)]
 mod tests;
-pub mod view;
 mod window;
 
 use std::{
@@ -38,20 +33,20 @@ use std::{
 };
 
 use self::{
-    effect::{Audience, Effect, Notice},
-    event::Event,
-    goodbye::GoodbyeReason,
+    effect::{Audience, Effect},
     input::Input,
     journal::Journal,
     record::{BanRecord, Closing, EpochStart, Head, LeftRecord, TailEvent},
     rules::Rules,
     seat::{Seat, Waiting},
-    settings::Settings,
     tail::Tail,
-    view::{Code, Rejection},
 };
-use crate::ids::{
-    ConnectionId, ConnectionMap, Epoch, RoomId, Seq, StayId, TenantId, Timestamp, UserId, Version,
+use crate::{
+    ids::{
+        ConnectionId, ConnectionMap, Epoch, RoomId, Seq, StayId, TenantId, Timestamp, UserId,
+        Version,
+    },
+    protocol::{Code, Event, GoodbyeReason, Notice, Rejection, Settings},
 };
 
 /// Where a connection stands.

@@ -15,15 +15,17 @@ use callboard::{
     ids::{
         ConnectionId, Epoch, RoomId, Seq, SessionId, StayId, TenantId, Timestamp, UserId, Version,
     },
+    protocol::{
+        Command, DuplicatePolicy, EndReason, Joined, Kind, Notice, ParticipantView, Resumed, Role,
+        Settings, StateChange,
+    },
     room::{
         Room, RoomBasis,
-        command::{AdminCommand, Command, StateChange},
-        effect::{Effect, Joined, Notice, Resumed, Ticket},
+        admin::AdminCommand,
+        effect::{Effect, Ticket},
         input::{Input, IssuedToken, Join, Resume},
-        record::{ChangeSet, EndReason, Role, Snapshot},
+        record::{ChangeSet, Snapshot},
         rules::Rules,
-        settings::{DuplicatePolicy, Kind, Settings},
-        view::ParticipantView,
     },
 };
 use proptest::{collection::vec, prelude::*, test_runner::FileFailurePersistence};
@@ -512,7 +514,7 @@ impl Play {
         snapshot
             .participants
             .iter()
-            .map(|(user_id, record)| (*user_id, ParticipantView::new(*user_id, record)))
+            .map(|(user_id, record)| (*user_id, record.view(*user_id)))
             .collect()
     }
 

@@ -25,10 +25,8 @@ use std::{sync::OnceLock, time::Duration};
 
 use callboard::{
     ids::{RoomId, SessionId, StayId, TenantId, Timestamp, UserId},
-    room::{
-        record::{Attendance, ClosedSession, EndReason, LeaveReason, Role},
-        settings::Settings,
-    },
+    protocol::{EndReason, LeaveReason, Role, Settings},
+    room::record::{Attendance, ClosedSession},
     store::{
         Created, DEFAULT_TENANT, Opening, Room, RoomStatus, Session, Store, StoreOptions, Tenant,
         User,

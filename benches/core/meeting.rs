@@ -4,14 +4,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use callboard::{
     ids::{ConnectionId, Epoch, RoomId, SessionId, StayId, TenantId, Timestamp, UserId},
+    protocol::{Command, Kind, Notice, Settings, StateChange},
     room::{
         Room, RoomBasis,
-        command::{Command, StateChange},
-        effect::{Effect, Notice},
+        effect::Effect,
         input::{Input, IssuedToken, Join},
         record::ChangeSet,
         rules::Rules,
-        settings::{Kind, Settings},
     },
 };
 use uuid::Uuid;

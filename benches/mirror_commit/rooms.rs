@@ -8,11 +8,9 @@ use callboard::{
         Version,
     },
     mirror::{Claim, ClaimOutcome, Commit, CommitOutcome, RoomMirror},
-    room::{
-        record::{
-            ChangeSet, EpochStart, Head, ParticipantRecord, Role, SessionHead, TailEvent, TokenHash,
-        },
-        settings::Settings,
+    protocol::{Role, Settings},
+    room::record::{
+        ChangeSet, EpochStart, Head, ParticipantRecord, SessionHead, TailEvent, TokenHash,
     },
 };
 use uuid::Uuid;

@@ -13,8 +13,7 @@ use crate::{
     },
     ids::{NodeId, RoomId},
     mirror::{MirrorFault, NodeRecord, Ownership},
-    room::command::AdminCommand,
-    room::view::AdminReply,
+    room::admin::{AdminCommand, AdminReply},
 };
 
 /// How often a room is looked for that is not where it was said to be.

@@ -23,11 +23,7 @@ use super::{
 use crate::{
     ids::{ConnectionId, RoomId},
     metrics::{CommandOutcome, CommandType, EvictionReason},
-    protocol::{ClientMessage, decode, encode_error, encode_goodbye},
-    room::{
-        goodbye::{Goodbye, GoodbyeReason},
-        view::{Code, Rejection},
-    },
+    protocol::{ClientMessage, Code, Goodbye, GoodbyeReason, Rejection, decode, encode_error},
     ws::{
         ClientStream, CommandLimiter, Frames, Incoming, MESSAGE_PARTS_MAX, Outgoing, Reassembly,
         Socket, Undelivered, Verdict, Violation,
@@ -158,8 +154,7 @@ impl Connection {
             url: url.map(String::from),
             ..Goodbye::from(reason)
         };
-        let goodbye = encode_goodbye(&goodbye);
-        self.close(context, Some(&goodbye), reason.close_code());
+        self.close(context, Some(&goodbye.encode()), reason.close_code());
     }
 
     /// Closes after a last word; the peer has [`CLOSE_TIMEOUT`] to do the same.

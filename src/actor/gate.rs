@@ -28,12 +28,8 @@ use crate::{
     claims::StartError,
     fd_budget::FdBudget,
     ids::{ConnectionId, NodeId, RoomId, SessionId, StayId, TenantId},
-    room::{
-        command::ResumeRequest,
-        goodbye::GoodbyeReason,
-        input::{IssuedToken, Join, Resume},
-        view::{Code, Rejection},
-    },
+    protocol::{Code, GoodbyeReason, Rejection, ResumeRequest},
+    room::input::{IssuedToken, Join, Resume},
     secrets::{SigningKey, api_key::ApiKeyText},
     ws::{Pace, Socket},
 };

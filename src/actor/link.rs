@@ -12,7 +12,7 @@ pub use crate::ws::LinkLimits;
 use crate::{
     ids::Seq,
     metrics::EvictionReason,
-    room::goodbye::GoodbyeReason,
+    protocol::GoodbyeReason,
     ws::{Lag, Outgoing, Socket, Undelivered},
 };
 

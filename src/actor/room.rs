@@ -41,11 +41,12 @@ use crate::{
     metrics::{CommandOutcome, CommandType},
     mirror::writer::MirrorWriter,
     owner::Owner,
+    protocol::Rejection,
     room::{
         Room,
+        admin::AdminReply,
         effect::{Effect, Ticket},
         input::Input,
-        view::{AdminReply, Rejection},
     },
 };
 

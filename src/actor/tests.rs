@@ -31,7 +31,10 @@ mod turns;
 )]
 mod view;
 
-use crate::room::{command::Command, effect::Effect, input::Input};
+use crate::{
+    protocol::Command,
+    room::{effect::Effect, input::Input},
+};
 
 /// A chat text at which the rules panic.
 const FAIL: &str = "fail in the rules";

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
     use crate::{
         ids::{TenantId, UserId},
-        room::settings::Settings,
+        protocol::Settings,
     };
 
     #[test]

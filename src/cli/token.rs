@@ -3,7 +3,7 @@
 use callboard::{
     config::Config,
     ids::{RoomId, TenantId, Timestamp, UserId},
-    room::settings::Kind,
+    protocol::Kind,
     secrets::{
         self, GivenSecrets, SIGNING_KEY_VARIABLE, SigningKey,
         token::{Claims, NAME_CHARS_MAX, TOKEN_LIFETIME_SECS_MAX, is_display_name, mint},

@@ -21,10 +21,8 @@ use crate::{
     lease::MirrorAnswer,
     metrics::ForwardOutcome,
     mirror::Ownership,
-    room::{
-        command::AdminCommand,
-        view::{AdminReply, Rejection},
-    },
+    protocol::Rejection,
+    room::admin::{AdminCommand, AdminReply},
     secrets::{
         SigningKey,
         node_token::{self, Grant},

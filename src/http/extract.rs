@@ -256,7 +256,7 @@ mod tests {
         #[test]
         fn patch_of_any_json_text_is_a_document_or_a_problem(text in "[{}\\[\\]\":,a-z0-9null ]{0,60}") {
             if let Ok(value) = serde_json::from_str(&text) {
-                let settings = crate::room::settings::Settings::default();
+                let settings = crate::protocol::Settings::default();
                 let _ = Patch(value).applied_to(&settings);
             }
         }

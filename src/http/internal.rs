@@ -36,7 +36,7 @@ use crate::{
     },
     ids::RoomId,
     mirror::Ownership,
-    room::command::AdminCommand,
+    room::admin::AdminCommand,
     secrets::node_token::{Grant, NodeClaims},
 };
 

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     config::IceServer,
     ids::{RoomId, Timestamp, UserId},
-    room::settings::Kind,
+    protocol::Kind,
     store::Room,
 };
 

@@ -6,10 +6,10 @@ use super::{problem::Problem, reply::CHANGE_ATTEMPTS_MAX, state::AppState};
 use crate::{
     actor::AskError,
     ids::{RoomId, UserId},
+    protocol::{Code, EndReason, ParticipantView, Role},
     room::{
-        command::AdminCommand,
-        record::{BanRecord, EndReason, Role},
-        view::{AdminReply, Code, LiveRoom, ParticipantView},
+        admin::{AdminCommand, AdminReply, LiveRoom},
+        record::BanRecord,
     },
     store::Room,
 };

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     ids::{RoomId, UserId},
-    room::{record::Role, view::ParticipantView},
+    protocol::{ParticipantView, Role},
 };
 
 /// The routes of this file.

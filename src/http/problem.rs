@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::{
     actor::AskError,
-    room::view::{Code, Rejection},
+    protocol::{Code, Rejection},
     store::StoreFault,
 };
 

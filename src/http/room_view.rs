@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::etag::Tag;
 use crate::{
     ids::{RoomId, Timestamp, UserId},
-    room::{settings::Settings, view::LiveRoom},
+    protocol::Settings,
+    room::admin::LiveRoom,
     store::{Room, RoomStatus},
 };
 

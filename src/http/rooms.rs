@@ -25,10 +25,7 @@ use super::{
 };
 use crate::{
     ids::{RoomId, TenantId},
-    room::{
-        record::EndReason,
-        settings::{Kind, Settings},
-    },
+    protocol::{EndReason, Kind, Settings},
     store::{Created, Room, RoomStatus, Update},
 };
 

@@ -20,7 +20,8 @@ use super::{
 };
 use crate::{
     ids::{RoomId, SessionId, TenantId, Timestamp, UserId},
-    room::record::{Attendance, EndReason, LeaveReason, Role},
+    protocol::{EndReason, LeaveReason, Role},
+    room::record::Attendance,
     store::{Session, Update},
 };
 

@@ -20,7 +20,7 @@ use crate::{
     config::{Config, IceServer},
     ids::{RoomId, TenantId, Timestamp, UserId},
     metrics::Metrics,
-    room::settings::Kind,
+    protocol::Kind,
     secrets::{
         ApiKeyText, SigningKey,
         node_token::{self, NodeClaims},

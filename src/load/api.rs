@@ -10,7 +10,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::commits::CommitTimes;
-use crate::{ids::Timestamp, room::view::ParticipantView};
+use crate::{ids::Timestamp, protocol::ParticipantView};
 
 /// Longest wait for an answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);

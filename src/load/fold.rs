@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::frame::Change;
-use crate::room::{record::Role, view::ParticipantView};
+use crate::protocol::{ParticipantView, Role};
 
 /// What is compared of one person.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,11 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::room::{
-    goodbye::Action,
-    record::Role,
-    view::{Code, ParticipantView},
-};
+use crate::protocol::{Action, Code, ParticipantView, Role};
 
 /// What stands before the facts in the text of a message of ours.
 const MARKER: &str = "cb1:";

@@ -11,7 +11,7 @@ use super::{
     fold::Fold,
     frame::{Farewell, Frame, Mark, Refusal, Relayed, Welcome},
 };
-use crate::room::view::Code;
+use crate::protocol::Code;
 
 /// Commands without an answer at once: more would be refused after a resume (the server remembers as many).
 pub(super) const UNANSWERED_MAX: usize = 64;

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     ids::{RoomId, TenantId, Timestamp, UserId},
-    room::settings::Kind,
+    protocol::Kind,
     secrets::{
         api_key::ApiKeyText,
         token::{Claims, TOKEN_LIFETIME_SECS_MAX},

@@ -1,6 +1,6 @@
 //! The closed sets of label values.
 
-use crate::room::{command::Command, view::Code};
+use crate::protocol::{Code, Command};
 
 /// Declares an enum whose variants are the values of one label.
 macro_rules! label {

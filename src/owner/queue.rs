@@ -6,10 +6,8 @@ use bytestring::ByteString;
 
 use crate::{
     ids::{ConnectionId, ConnectionMap, Version},
-    room::{
-        effect::{Effect, Notice},
-        view::AdminReply,
-    },
+    protocol::Notice,
+    room::{admin::AdminReply, effect::Effect},
 };
 
 /// Weight of an item besides its text.

@@ -9,13 +9,11 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     ids::{Epoch, RoomId, Seq, SessionId, StayId, TenantId, UserId},
+    protocol::{Command, Kind, Notice, Settings},
     room::{
         RoomBasis,
-        command::Command,
-        effect::Notice,
         input::{IssuedToken, Join},
         rules::Rules,
-        settings::{Kind, Settings},
     },
 };
 

@@ -4,17 +4,13 @@ use serde_json::{Value, value::RawValue};
 use thiserror::Error;
 
 use super::{
+    command::{Command, ResumeRequest, StateChange},
     fields::{Field, Fields, bad_request, missing, too_large},
     message_type::MessageType,
+    rejection::{Code, Rejection},
+    view::Role,
 };
-use crate::{
-    ids::{RoomId, UserId},
-    room::{
-        command::{Command, ResumeRequest, StateChange},
-        record::Role,
-        view::{Code, Rejection},
-    },
-};
+use crate::ids::{RoomId, UserId};
 
 /// Longest join token in bytes.
 pub const TOKEN_BYTES_MAX: usize = 4 * 1024;

@@ -8,8 +8,10 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::message_type::MessageType;
-use crate::room::view::{Code, Rejection};
+use super::{
+    message_type::MessageType,
+    rejection::{Code, Rejection},
+};
 
 /// Highest command id: the largest integer that every JSON implementation keeps exactly (RFC 8259 section 6).
 pub const ID_MAX: u64 = (1 << 53) - 1;

@@ -9,10 +9,8 @@ use crate::{
     ids::{Epoch, NodeId, Seq, StayId, Version},
     metrics::Metrics,
     mirror::{Claim, ClaimOutcome, Commit, CommitOutcome, RoomMirror, memory::MemoryMirror},
-    room::{
-        record::{Attendance, ChangeSet, ClosedSession, Closing, EndReason, LeaveReason, Role},
-        settings::Settings,
-    },
+    protocol::{EndReason, LeaveReason, Role, Settings},
+    room::record::{Attendance, ChangeSet, ClosedSession, Closing},
     store::{Created, DEFAULT_TENANT, Room, RoomStatus, Store, StoreOptions, User},
 };
 

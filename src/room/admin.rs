@@ -1,16 +1,108 @@
 //! What admins ask over HTTP; the answers leave in the same order as everything else.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Room,
-    command::AdminCommand,
     conduct::Farewell,
     effect::{Effect, Ticket},
-    event::Event,
-    record::{EndReason, Role},
-    settings::Settings,
-    view::{AdminReply, Code, LiveRoom, ParticipantView, Rejection},
+    record::BanRecord,
 };
-use crate::ids::{Timestamp, UserId};
+use crate::{
+    ids::{Seq, SessionId, Timestamp, UserId},
+    protocol::{Code, EndReason, Event, ParticipantView, Rejection, Role, Settings},
+};
+
+/// What an admin asks of a live room over HTTP. Serialized it travels from the node that was asked to the room's owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    tag = "kind",
+    content = "value",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
+pub enum AdminCommand {
+    /// The live summary.
+    Describe,
+    /// All participants.
+    ListParticipants,
+    /// Mute somebody and / or change the role.
+    ChangeParticipant {
+        /// Whom.
+        user_id: UserId,
+        /// Mute; nobody is unmuted from outside.
+        mute: bool,
+        /// New role.
+        role: Option<Role>,
+    },
+    /// Remove somebody.
+    Remove {
+        /// Whom.
+        user_id: UserId,
+        /// Also keep them out.
+        ban: bool,
+    },
+    /// End the meeting; `Ended` or `Deleted`.
+    End(EndReason),
+    /// A message from the system to all.
+    SystemMessage(String),
+    /// Settings as now stored in SQL.
+    ChangeSettings(Settings),
+    /// Bans as the live room has them.
+    ListBans,
+    /// Lift a ban.
+    LiftBan {
+        /// Whose.
+        user_id: UserId,
+    },
+}
+
+/// A live room as admins see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LiveRoom {
+    /// None until somebody was admitted.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    pub session_id: Option<SessionId>,
+    /// First admitted join.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub start_time: Option<Timestamp>,
+    /// Seats taken, away ones included.
+    pub participant_count: usize,
+    /// People waiting.
+    pub lobby_count: usize,
+    /// The announced recording flag.
+    pub is_recording: bool,
+    /// Locked rooms admit nobody new.
+    pub is_locked: bool,
+    /// Region of the media servers.
+    pub sfu_region: Option<String>,
+    /// Last event.
+    #[schema(value_type = u64)]
+    pub seq: Seq,
+    /// Whether the mirror holds all of it.
+    pub durable: bool,
+}
+
+/// The answer to an admin's command. Serialized it travels back to the node that was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "value", rename_all = "camelCase")]
+pub enum AdminReply {
+    /// To `Describe`.
+    Live(LiveRoom),
+    /// To `ListParticipants`, in the order in which they came.
+    Participants(Vec<ParticipantView>),
+    /// To `ChangeParticipant`.
+    Participant(ParticipantView),
+    /// To `ListBans`.
+    Bans(Vec<(UserId, BanRecord)>),
+    /// To `End`: whether it ended a session now.
+    Ended(bool),
+    /// To `LiftBan`: whether there was one.
+    Lifted(bool),
+    /// Done, nothing to tell.
+    Done,
+}
 
 impl Room {
     pub(super) fn admin(&mut self, now: Timestamp, ticket: Ticket, command: AdminCommand) {
@@ -113,7 +205,7 @@ impl Room {
         }
         self.seats
             .get(&user_id)
-            .map(|seat| AdminReply::Participant(ParticipantView::new(user_id, &seat.record)))
+            .map(|seat| AdminReply::Participant(seat.record.view(user_id)))
             .ok_or(Rejection::new(
                 Code::TargetNotFound,
                 "this user is not in the room",

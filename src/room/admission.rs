@@ -2,17 +2,19 @@
 
 use super::{
     Place, Room,
-    effect::{Effect, Joined, Notice},
-    event::Event,
-    goodbye::GoodbyeReason,
+    effect::Effect,
     input::Join,
-    record::{LeaveReason, ParticipantRecord, Role, SessionHead, TokenHash},
+    record::{ParticipantRecord, SessionHead, TokenHash},
     resume::Standing,
     seat::{Presence, Seat},
-    settings::{DuplicatePolicy, Kind},
-    view::{Code, ParticipantView, Rejection, RoomView},
 };
-use crate::ids::{ConnectionId, Timestamp, UserId};
+use crate::{
+    ids::{ConnectionId, Timestamp, UserId},
+    protocol::{
+        Code, DuplicatePolicy, Event, GoodbyeReason, Joined, Kind, LeaveReason, Notice,
+        ParticipantView, Rejection, Role, RoomView,
+    },
+};
 
 /// Where an admitted joiner goes.
 enum Entry {
@@ -176,7 +178,7 @@ impl Room {
             last_command_id: 0,
             command_bits: 0,
         };
-        let own = ParticipantView::new(join.user_id, &record);
+        let own = record.view(join.user_id);
         self.seats
             .insert(join.user_id, Seat::new(record, Presence::Connected));
         self.take_place(join.connection_id, join.user_id);
@@ -304,7 +306,7 @@ impl Room {
         seats.sort_by_key(|(_, seat)| (seat.record.joined_at, seat.record.stay_id));
         seats
             .into_iter()
-            .map(|(user_id, seat)| ParticipantView::new(*user_id, &seat.record))
+            .map(|(user_id, seat)| seat.record.view(*user_id))
             .collect()
     }
 }

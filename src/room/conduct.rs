@@ -2,15 +2,14 @@
 
 use super::{
     Place, Room,
-    command::{Command, StateChange},
-    effect::Notice,
-    event::Event,
-    goodbye::GoodbyeReason,
-    record::{EndReason, LeaveReason},
-    view::{Code, Rejection},
     window::{self, Verdict},
 };
-use crate::ids::{ConnectionId, Timestamp, UserId};
+use crate::{
+    ids::{ConnectionId, Timestamp, UserId},
+    protocol::{
+        Code, Command, EndReason, Event, GoodbyeReason, LeaveReason, Notice, Rejection, StateChange,
+    },
+};
 
 /// What follows the acknowledgement.
 pub(super) enum Farewell {

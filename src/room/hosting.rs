@@ -1,16 +1,10 @@
 //! Hosts' controls. Who may: hosts. On whom: anybody in the room; the owner keeps role and seat.
 
-use super::{
-    Room,
-    command::{Command, StateChange},
-    conduct::Farewell,
-    effect::Effect,
-    event::Event,
-    goodbye::GoodbyeReason,
-    record::{BanRecord, LeaveReason, Role},
-    view::{Code, Rejection},
+use super::{Room, conduct::Farewell, effect::Effect, record::BanRecord};
+use crate::{
+    ids::{Timestamp, UserId},
+    protocol::{Code, Command, Event, GoodbyeReason, LeaveReason, Rejection, Role, StateChange},
 };
-use crate::ids::{Timestamp, UserId};
 
 impl Room {
     /// Executes a host's command of `by`.

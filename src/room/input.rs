@@ -1,12 +1,10 @@
 //! What happens to a room: everything that may change it comes in as one of these.
 
-use super::{
-    command::{AdminCommand, Command},
-    effect::Ticket,
-    record::EndReason,
-    settings::Kind,
+use super::{admin::AdminCommand, effect::Ticket};
+use crate::{
+    ids::{ConnectionId, Seq, SessionId, StayId, UserId},
+    protocol::{Command, EndReason, Kind},
 };
-use crate::ids::{ConnectionId, Seq, SessionId, StayId, UserId};
 
 /// A resume token as issued: the text for the client, the hash for the mirror.
 #[derive(Clone, Debug)]

@@ -4,14 +4,15 @@ use std::collections::HashSet;
 
 use super::{
     Place, Room,
-    effect::{Effect, Notice},
-    event::Event,
-    goodbye::GoodbyeReason,
-    record::{Attendance, ClosedSession, Closing, EndReason, LeaveReason, LeftRecord, SessionHead},
+    effect::Effect,
+    record::{Attendance, ClosedSession, Closing, LeftRecord, SessionHead},
     resume::presence_changed,
     seat::Presence,
 };
-use crate::ids::{ConnectionId, Timestamp, UserId};
+use crate::{
+    ids::{ConnectionId, Timestamp, UserId},
+    protocol::{EndReason, Event, GoodbyeReason, LeaveReason, Notice},
+};
 
 /// Why the room wants to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,16 +1,12 @@
 //! The lobby: who waits, and what hosts do about it. The waiting get no events, take no seat and begin no session.
 
 use super::{
-    Place, Room,
-    admission::role_not_allowed,
-    effect::{Notice, WaitingView},
-    goodbye::GoodbyeReason,
-    input::Join,
-    record::{LobbyRecord, Role},
-    seat::Waiting,
-    view::{Code, Rejection},
+    Place, Room, admission::role_not_allowed, input::Join, record::LobbyRecord, seat::Waiting,
 };
-use crate::ids::{ConnectionId, Timestamp, UserId};
+use crate::{
+    ids::{ConnectionId, Timestamp, UserId},
+    protocol::{Code, GoodbyeReason, Notice, Rejection, Role, WaitingView},
+};
 
 impl Room {
     /// Puts a joiner into the lobby; one who waits already keeps the place in the queue.
@@ -170,7 +166,7 @@ impl Room {
             .waiting
             .iter()
             .filter(|(_, waiting)| !waiting.record.is_admitted)
-            .map(|(user_id, waiting)| WaitingView::new(*user_id, &waiting.record))
+            .map(|(user_id, waiting)| waiting.record.view(*user_id))
             .collect();
         views.sort_by_key(|view| (view.since, view.user_id));
         views

@@ -5,56 +5,12 @@ use std::collections::BTreeMap;
 use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
 
-use super::settings::Settings;
-use crate::ids::{
-    ConnectionId, Epoch, RoomId, Seq, SessionId, StayId, TenantId, Timestamp, UserId, Version,
+use crate::{
+    ids::{
+        ConnectionId, Epoch, RoomId, Seq, SessionId, StayId, TenantId, Timestamp, UserId, Version,
+    },
+    protocol::{EndReason, LeaveReason, ParticipantView, Role, Settings, WaitingView},
 };
-
-/// What a participant may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Runs the meeting.
-    Host,
-    /// Takes part.
-    Attendee,
-}
-
-/// Why a stay ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LeaveReason {
-    /// Left by own command.
-    Left,
-    /// Connection lost and not resumed within the grace period.
-    Timeout,
-    /// Removed by a host or an admin; may return.
-    Removed,
-    /// Removed and may not return.
-    Banned,
-    /// The same user took the seat with a new stay.
-    Superseded,
-    /// The session ended with this person inside.
-    Ended,
-}
-
-/// Why a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum EndReason {
-    /// Everybody was gone for `departure_timeout`.
-    Empty,
-    /// A host or an admin ended it.
-    Ended,
-    /// `maxDurationSecs` was over.
-    MaxDuration,
-    /// The room was deleted.
-    Deleted,
-    /// The room failed more often than its restart budget allows.
-    Failed,
-    /// The mirror no longer knew the room.
-    Lost,
-}
 
 /// One resume token, as a hash, with the epoch that issued it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +62,25 @@ pub struct ParticipantRecord {
     pub command_bits: u64,
 }
 
+impl ParticipantRecord {
+    /// Returns what everybody in the room is shown.
+    #[must_use]
+    pub fn view(&self, user_id: UserId) -> ParticipantView {
+        ParticipantView {
+            user_id,
+            connection_id: self.connection_id,
+            display_name: self.display_name.clone(),
+            role: self.role,
+            is_muted: self.is_muted,
+            is_video_on: self.is_video_on,
+            is_screen_sharing: self.is_screen_sharing,
+            is_hand_raised: self.is_hand_raised,
+            is_away: self.is_away,
+            joined_at: self.joined_at,
+        }
+    }
+}
+
 /// Somebody who waits in the lobby.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -120,6 +95,18 @@ pub struct LobbyRecord {
     /// A host admitted this person while unconnected: the next join does not wait.
     #[serde(default)]
     pub is_admitted: bool,
+}
+
+impl LobbyRecord {
+    /// Returns what hosts are shown.
+    #[must_use]
+    pub fn view(&self, user_id: UserId) -> WaitingView {
+        WaitingView {
+            user_id,
+            display_name: self.display_name.clone(),
+            since: self.since,
+        }
+    }
 }
 
 /// Attendance of an ended stay.

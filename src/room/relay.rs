@@ -2,13 +2,11 @@
 
 use serde_json::value::RawValue;
 
-use super::{
-    Room,
-    command::Command,
-    effect::{Effect, Notice, Relayed},
-    view::{Code, Rejection},
+use super::{Room, effect::Effect};
+use crate::{
+    ids::{ConnectionId, Timestamp, UserId},
+    protocol::{Code, Command, Notice, Rejection, Relayed},
 };
-use crate::ids::{ConnectionId, Timestamp, UserId};
 
 /// A command that is passed on to one participant.
 pub(super) struct Relay<'a> {

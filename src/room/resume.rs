@@ -2,15 +2,15 @@
 
 use super::{
     Room,
-    effect::{Effect, Notice, Resumed},
-    event::Event,
-    goodbye::GoodbyeReason,
+    effect::Effect,
     input::{Join, Resume},
-    record::{LeaveReason, Role, TokenHash},
+    record::TokenHash,
     seat::Presence,
-    view::{Code, ParticipantView, Rejection},
 };
-use crate::ids::{Epoch, Seq, Timestamp, UserId};
+use crate::{
+    ids::{Epoch, Seq, Timestamp, UserId},
+    protocol::{Code, Event, GoodbyeReason, LeaveReason, Notice, Rejection, Resumed, Role},
+};
 
 /// Resume tokens that are valid for one stay at the same time.
 const TOKENS_MAX: usize = 3;
@@ -102,7 +102,7 @@ impl Room {
         seat.opened_with = Some(presented);
         let held = seat.take_held();
         let relays_lost = std::mem::take(&mut seat.are_relays_lost) || token_epoch != epoch;
-        let own = ParticipantView::new(join.user_id, &seat.record);
+        let own = seat.record.view(join.user_id);
         if let Some(older) = older {
             self.disconnect(older, GoodbyeReason::Superseded);
         }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     ids::{NodeId, RoomId, TenantId, Timestamp, UserId},
-    room::settings::Kind,
+    protocol::Kind,
 };
 
 /// How long a token is valid by the clock of its issuer.

@@ -15,7 +15,7 @@ use thiserror::Error;
 use super::{ApiKeyText, Purpose, SigningKey};
 use crate::{
     ids::{ApiKeyId, RoomId, TenantId, Timestamp, UserId},
-    room::settings::Kind,
+    protocol::Kind,
 };
 
 /// Longest token text.

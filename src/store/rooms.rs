@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     ids::{RoomId, TenantId, Timestamp, UserId},
-    room::settings::Settings,
+    protocol::Settings,
 };
 
 /// Where a room is in its life, as far as SQL knows: a live actor is ahead of it.

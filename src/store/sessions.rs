@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     ids::{RoomId, SessionId, StayId, TenantId, Timestamp, UserId},
-    room::record::{Attendance, EndReason, LeaveReason, Role},
+    protocol::{EndReason, LeaveReason, Role},
+    room::record::Attendance,
 };
 
 /// Most sessions that [`Store::recordings`] answers.

@@ -10,10 +10,7 @@ use diesel::{
 use super::sql_types::{Bytea, Jsonb, Text, Timestamptz, Uuid};
 use crate::{
     ids::{ApiKeyId, RoomId, SessionId, StayId, TenantId, Timestamp, UserId},
-    room::{
-        record::{EndReason, LeaveReason, Role},
-        settings::Settings,
-    },
+    protocol::{EndReason, LeaveReason, Role, Settings},
     store::{RoomStatus, Scope},
 };
 

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::room::goodbye::GoodbyeReason;
+use crate::protocol::GoodbyeReason;
 
 /// A breach of RFC 6455 or of a size limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]

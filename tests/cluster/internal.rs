@@ -2,7 +2,7 @@
 
 use callboard::{
     ids::{NodeId, RoomId, TenantId, UserId},
-    room::settings::Kind,
+    protocol::Kind,
     secrets::node_token::Grant,
 };
 use futures_util::{SinkExt, StreamExt};

@@ -8,13 +8,10 @@ use callboard::{
         Version,
     },
     mirror::{Claim, ClaimOutcome, Commit, Ownership, RoomMirror},
-    room::{
-        record::{
-            Attendance, BanRecord, ChangeSet, ClosedSession, Closing, EndReason, EpochStart, Head,
-            LeaveReason, LeftRecord, LobbyRecord, ParticipantRecord, Role, SessionHead, Snapshot,
-            TailEvent, TokenHash,
-        },
-        settings::{DuplicatePolicy, Kind, Settings},
+    protocol::{DuplicatePolicy, EndReason, Kind, LeaveReason, Role, Settings},
+    room::record::{
+        Attendance, BanRecord, ChangeSet, ClosedSession, Closing, EpochStart, Head, LeftRecord,
+        LobbyRecord, ParticipantRecord, SessionHead, Snapshot, TailEvent, TokenHash,
     },
 };
 use uuid::Uuid;

@@ -16,11 +16,10 @@ use callboard::{
     lease::LeaseView,
     mirror::{CommitOutcome, Ownership},
     owner::{Fate, Owner, OwnerLimits, QueueLimits, Recovery},
+    protocol::{Code, GoodbyeReason, Notice, Rejection, encode_error},
     room::{
-        effect::{Effect, Notice, encode_error},
-        goodbye::GoodbyeReason,
+        effect::Effect,
         input::{Input, Join},
-        view::{Code, Rejection},
     },
 };
 

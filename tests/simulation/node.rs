@@ -13,14 +13,10 @@ use callboard::{
     lease::{Judgement, Lease, MirrorAnswer},
     mirror::{CommitOutcome, MirrorFault, NodeRecord, Ownership, RoomMirror},
     owner::Recovery,
+    protocol::{Code, Command, GoodbyeReason, Kind, Rejection, encode_error},
     room::{
-        command::Command,
-        effect::encode_error,
-        goodbye::GoodbyeReason,
         input::{IssuedToken, Join, Resume},
         record::Snapshot,
-        settings::Kind,
-        view::{Code, Rejection},
     },
 };
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};

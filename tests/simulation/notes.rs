@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use callboard::{
     ids::{RoomId, SessionId, Timestamp, UserId},
     mirror::RoomMirror,
-    room::record::EndReason,
+    protocol::EndReason,
 };
 use futures_util::future::BoxFuture;
 

@@ -5,12 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use callboard::{
     ids::{ConnectionId, RoomId, SessionId, Timestamp, UserId},
-    room::{
-        command::{Command, StateChange},
-        goodbye::{Action, GoodbyeReason},
-        record::Role,
-        settings::Kind,
-    },
+    protocol::{Action, Command, GoodbyeReason, Kind, Role, StateChange},
 };
 use serde_json::{Value, value::RawValue};
 

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use callboard::{
     ids::{RoomId, UserId},
     lease::{Deadlines, PartitionPolicy},
-    room::{
-        rules::Rules,
-        settings::{DuplicatePolicy, Settings},
-    },
+    protocol::{DuplicatePolicy, Settings},
+    room::rules::Rules,
 };
 use uuid::Uuid;
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write, sync::Arc};
 
-use callboard::{ids::UserId, mirror::RoomMirror, room::record::EndReason};
+use callboard::{ids::UserId, mirror::RoomMirror, protocol::EndReason};
 use serde_json::Value;
 use tokio::sync::oneshot;
 

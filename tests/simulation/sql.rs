@@ -10,9 +10,10 @@ use async_trait::async_trait;
 use callboard::{
     claims::{Beginning, Ledger},
     ids::{RoomId, SessionId, TenantId, Timestamp, UserId},
+    protocol::EndReason,
     room::{
         RoomBasis,
-        record::{BanRecord, ClosedSession, EndReason},
+        record::{BanRecord, ClosedSession},
     },
     store::{OpenSession, StoreFault},
 };

@@ -18,7 +18,7 @@ use callboard::{
     clock::Clock,
     ids::{ConnectionId, NodeId, RoomId, Timestamp, UserId},
     mirror::memory::MemoryMirror,
-    room::goodbye::GoodbyeReason,
+    protocol::GoodbyeReason,
 };
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use callboard::{
     ids::{RoomId, SessionId, StayId, Timestamp, UserId},
-    room::record::{Attendance, BanRecord, ClosedSession, EndReason},
+    protocol::EndReason,
+    room::record::{Attendance, BanRecord, ClosedSession},
     store::{DEFAULT_TENANT, Opening, RECORD_BATCH, Room, RoomStatus},
 };
 use futures_util::future::join_all;

@@ -2,7 +2,8 @@
 
 use callboard::{
     ids::{RoomId, UserId},
-    room::record::{BanRecord, EndReason},
+    protocol::EndReason,
+    room::record::BanRecord,
     store::{DEFAULT_TENANT, Page, RECORD_BATCH, RoomStatus, Session},
 };
 use uuid::Uuid;

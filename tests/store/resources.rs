@@ -2,7 +2,7 @@
 
 use callboard::{
     ids::{ApiKeyId, Timestamp, UserId},
-    room::{record::Role, settings::Settings},
+    protocol::{Role, Settings},
     store::{
         ApiKey, Created, DEFAULT_TENANT, DeleteUser, Page, Scope, Update, UpdateUser, User,
         UserPatch,

@@ -2,7 +2,7 @@
 
 use callboard::{
     ids::UserId,
-    room::settings::{DuplicatePolicy, Kind, Settings},
+    protocol::{DuplicatePolicy, Kind, Settings},
     store::{Created, DEFAULT_TENANT, Page, Room, RoomStatus, Update},
 };
 use uuid::Uuid;

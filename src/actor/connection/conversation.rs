@@ -19,13 +19,8 @@ use crate::{
         gate::{JoinAttempt, Refusal, TRY_AGAIN},
         room::{Applied, Instruct, RoomActor, StillThere},
     },
-    metrics::CommandOutcome,
-    metrics::CommandType,
-    protocol::ClientMessage,
-    room::{
-        command::Command,
-        view::{Code, Rejection},
-    },
+    metrics::{CommandOutcome, CommandType},
+    protocol::{ClientMessage, Code, Command, Rejection},
 };
 
 impl Connection {

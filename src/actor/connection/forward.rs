@@ -26,10 +26,7 @@ use crate::{
     fd_budget::FdPermit,
     ids::{NodeId, RoomId},
     metrics::RefusedConnection,
-    room::{
-        command::ResumeRequest,
-        goodbye::{Goodbye, GoodbyeReason},
-    },
+    protocol::{Goodbye, GoodbyeReason, ResumeRequest},
 };
 
 /// Wait before the gate is asked again for an owner that does not answer: it may be gone soon.
@@ -228,7 +225,6 @@ fn is_moved(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::encode_goodbye;
 
     #[test]
     fn only_a_goodbye_for_a_moved_room_sends_the_joiner_on() {
@@ -237,7 +233,7 @@ mod tests {
             (GoodbyeReason::Draining, false),
             (GoodbyeReason::RoomFull, false),
         ] {
-            assert_eq!(is_moved(&encode_goodbye(&reason.into())), moved);
+            assert_eq!(is_moved(&Goodbye::from(reason).encode()), moved);
         }
         assert!(!is_moved(
             r#"{"type":"MessageReceived","text":"{\"type\":\"Goodbye\"}"}"#

@@ -27,7 +27,7 @@ use crate::{
         link::{CLOSE_TIMEOUT, Farewell, Lost},
     },
     cluster::socket::NodeSocket,
-    room::goodbye::GoodbyeReason,
+    protocol::GoodbyeReason,
     ws::{Outgoing, Socket, SocketClosed},
 };
 

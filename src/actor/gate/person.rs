@@ -5,7 +5,7 @@ use tracing::warn;
 use super::{Gate, Refusal};
 use crate::{
     ids::{ApiKeyId, RoomId, TenantId, UserId},
-    room::settings::Kind,
+    protocol::Kind,
     secrets::{
         api_key::{self, ApiKeyText},
         node_token::Grant,

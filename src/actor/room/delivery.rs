@@ -8,7 +8,8 @@ use super::{QUIET_BEAT_MS, RoomActor};
 use crate::{
     actor::link::{CLOSE_TIMEOUT, Farewell, Flushed, Link, Lost},
     ids::{ConnectionId, Timestamp},
-    room::{effect::Notice, input::Input},
+    protocol::Notice,
+    room::input::Input,
 };
 
 /// Connections written to in one go: what else happens on the thread, and the room's next commit, wait for that long.

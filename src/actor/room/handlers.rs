@@ -12,12 +12,8 @@ use super::{
 };
 use crate::{
     actor::link::{Farewell, Link},
-    room::{
-        effect::Ticket,
-        goodbye::GoodbyeReason,
-        input::Input,
-        view::{Code, Rejection},
-    },
+    protocol::{Code, GoodbyeReason, Rejection},
+    room::{effect::Ticket, input::Input},
 };
 
 impl Handler<Enter> for RoomActor {

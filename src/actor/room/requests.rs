@@ -11,11 +11,10 @@ use crate::{
     actor::link::RoomNews,
     ids::{ConnectionId, RoomId, TenantId},
     mirror::Ownership,
+    protocol::{Command, GoodbyeReason, Rejection},
     room::{
-        command::{AdminCommand, Command},
-        goodbye::GoodbyeReason,
+        admin::{AdminCommand, AdminReply},
         input::Join,
-        view::{AdminReply, Rejection},
     },
     ws::Socket,
 };

@@ -16,13 +16,8 @@ use crate::{
     },
     ids::{ConnectionId, ConnectionMap, NodeId},
     mirror::Ownership,
-    protocol::encode_error,
-    room::{
-        goodbye::GoodbyeReason,
-        input::Input,
-        record::EndReason,
-        view::{Code, Rejection},
-    },
+    protocol::{Code, EndReason, GoodbyeReason, Rejection, encode_error},
+    room::input::Input,
 };
 
 /// What a room actor hands to its successor after a failure.

@@ -6,7 +6,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{client::TestClient, stage::Stage};
-use crate::{actor::SpacingLimits, ids::UserId, room::settings::Kind, store::DEFAULT_TENANT};
+use crate::{actor::SpacingLimits, ids::UserId, protocol::Kind, store::DEFAULT_TENANT};
 
 /// Frames that a person has got so far.
 fn frames(person: &TestClient) -> usize {

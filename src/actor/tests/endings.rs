@@ -10,10 +10,8 @@ use crate::{
     ids::{Epoch, Seq, SessionId, Timestamp, UserId, Version},
     mirror::{Commit, CommitOutcome},
     owner::{Loss, Recovery},
-    room::{
-        record::{ChangeSet, Closing, Head, SessionHead},
-        settings::Settings,
-    },
+    protocol::Settings,
+    room::record::{ChangeSet, Closing, Head, SessionHead},
     store::DEFAULT_TENANT,
 };
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{FAIL, FAIL_LATER, client::TestClient, stage::Stage, view::View};
 use crate::{
     ids::UserId,
-    room::{record::EndReason, settings::Kind},
+    protocol::{EndReason, Kind},
     store::DEFAULT_TENANT,
 };
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{client::TestClient, stage::Stage};
-use crate::room::record::{EndReason, Snapshot};
+use crate::{protocol::EndReason, room::record::Snapshot};
 
 /// Longest time without an answer of the mirror, for tests in which it stalls.
 const STALL_MS: u64 = 300;

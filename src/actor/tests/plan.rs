@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::{
     actor::{ActorLimits, ConnectionLimits, LinkLimits, SpacingLimits, pace},
     owner::{OwnerLimits, QueueLimits},
-    room::{rules::Rules, settings::Settings},
+    protocol::Settings,
+    room::rules::Rules,
 };
 
 /// See the module.

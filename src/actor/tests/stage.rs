@@ -24,11 +24,9 @@ use crate::{
         memory::MemoryMirror,
         writer::{MirrorMetrics, MirrorWriter, WriterLimits},
     },
+    protocol::{EndReason, Kind, Settings},
     recorder::{Recorder, RecorderParts},
-    room::{
-        record::{EndReason, Snapshot},
-        settings::{Kind, Settings},
-    },
+    room::record::Snapshot,
     secrets::{
         SIGNING_KEY_BYTES_MIN, SigningKey,
         api_key::ApiKeyText,

@@ -9,7 +9,7 @@ use crate::{
     claims::StartError,
     ids::{TenantId, UserId},
     mirror::RoomMirror,
-    room::settings::Kind,
+    protocol::Kind,
     store::DEFAULT_TENANT,
 };
 

@@ -10,7 +10,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::*;
-use crate::{room::view::Code, secrets::SIGNING_KEY_BYTES_MIN};
+use crate::{protocol::Code, secrets::SIGNING_KEY_BYTES_MIN};
 
 /// Longest head of a request in these tests.
 const HEAD_BYTES_MAX: usize = 8 * 1024;

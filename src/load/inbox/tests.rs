@@ -1,5 +1,5 @@
 use super::*;
-use crate::room::view::ParticipantView;
+use crate::protocol::ParticipantView;
 
 const ME: &str = "00000000-0000-0000-0000-00000000000a";
 const OTHER: &str = "00000000-0000-0000-0000-00000000000b";

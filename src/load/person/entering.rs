@@ -19,7 +19,7 @@ use crate::{
         options::Profile,
         socket::{ConnectFault, Socket, open_elsewhere},
     },
-    room::goodbye::Action,
+    protocol::Action,
 };
 
 /// Longest wait for the connection and for the answer to `JoinRoom`.

@@ -9,7 +9,7 @@ use crate::{
         inbox::{Heard, Pending},
         meter::{Kind, count},
     },
-    room::view::Code,
+    protocol::Code,
 };
 
 /// Candidates that each side sends after an offer or an answer.

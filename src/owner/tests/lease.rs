@@ -152,7 +152,7 @@ fn a_close_that_sql_has_is_the_owners_own_only_if_its_lease_never_lapsed() {
     for (term, fate) in [(0, Fate::Ours), (1, Fate::Lost)] {
         let mut stage = Stage::with_one();
         stage.stand(Standing::Held, term);
-        let end = crate::room::record::EndReason::Ended;
+        let end = crate::protocol::EndReason::Ended;
         let _ = stage.owner.apply(stage.now, Input::End(end));
         let outcome = CommitOutcome::Missing;
         assert_eq!(stage.commit(outcome), Fate::Ours);

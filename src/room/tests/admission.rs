@@ -1,12 +1,9 @@
 //! Who comes in, in which order the refusals are, and what the same user's second join does.
 
 use super::{OLGA, Stage, check, stage::user};
-use crate::room::{
-    command::{AdminCommand, Command},
-    input::Input,
-    record::Role,
-    rules::MediaServer,
-    settings::{DuplicatePolicy, Kind},
+use crate::{
+    protocol::{Command, DuplicatePolicy, Kind, Role},
+    room::{admin::AdminCommand, input::Input, rules::MediaServer},
 };
 
 fn ban(name: &str) -> AdminCommand {

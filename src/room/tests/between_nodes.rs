@@ -8,11 +8,12 @@ use uuid::Uuid;
 
 use crate::{
     ids::{ConnectionId, Seq, SessionId, Timestamp, UserId},
+    protocol::{
+        Code, DuplicatePolicy, EndReason, Kind, ParticipantView, Rejection, Role, Settings,
+    },
     room::{
-        command::AdminCommand,
-        record::{BanRecord, EndReason, Role},
-        settings::{DuplicatePolicy, Kind, Settings},
-        view::{AdminReply, Code, LiveRoom, ParticipantView, Rejection},
+        admin::{AdminCommand, AdminReply, LiveRoom},
+        record::BanRecord,
     },
 };
 

@@ -1,7 +1,7 @@
 //! What is bounded, at its bound.
 
 use super::{OLGA, Stage, chat, check, stage::user};
-use crate::room::command::{AdminCommand, Command};
+use crate::{protocol::Command, room::admin::AdminCommand};
 
 fn ban(name: &str) -> AdminCommand {
     AdminCommand::Remove {

@@ -1,7 +1,7 @@
 //! A command takes effect once, and what its author is told.
 
 use super::{OLGA, Stage, chat, check, muted};
-use crate::room::command::{Command, StateChange};
+use crate::protocol::{Command, StateChange};
 
 #[test]
 fn author_gets_the_event_then_the_ack() {

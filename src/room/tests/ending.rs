@@ -3,11 +3,8 @@
 use super::{OLGA, Stage, check, stage::user};
 use crate::{
     ids::Version,
-    room::{
-        command::{AdminCommand, Command},
-        input::Input,
-        record::{EndReason, LeaveReason},
-    },
+    protocol::{Command, EndReason, LeaveReason},
+    room::{admin::AdminCommand, input::Input},
 };
 
 /// Name, joined, left and why of each attendance, in milliseconds since the room was made; then the end.

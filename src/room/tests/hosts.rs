@@ -1,9 +1,9 @@
 //! Hosts' controls and admins' commands: who may, on whom, and what all are told.
 
 use super::{OLGA, Stage, check, muted, stage::user};
-use crate::room::{
-    command::{AdminCommand, Command},
-    record::Role,
+use crate::{
+    protocol::{Command, Role},
+    room::admin::AdminCommand,
 };
 
 fn remove(name: &str, ban: bool) -> Command {

@@ -6,10 +6,8 @@ use uuid::Uuid;
 use super::Stage;
 use crate::{
     ids::ConnectionId,
-    room::{
-        effect::{Effect, Notice},
-        view::AdminReply,
-    },
+    protocol::Notice,
+    room::{admin::AdminReply, effect::Effect},
 };
 
 impl Stage {

@@ -1,11 +1,9 @@
 //! The lobby: waiting, admitting, denying, and what it is switched off for.
 
 use super::{OLGA, Stage, chat, check, stage::user};
-use crate::room::{
-    command::{AdminCommand, Command},
-    record::Role,
-    rules::Rules,
-    settings::{Kind, Settings},
+use crate::{
+    protocol::{Command, Kind, Role, Settings},
+    room::{admin::AdminCommand, rules::Rules},
 };
 
 fn admit(name: &str) -> Command {

@@ -3,7 +3,8 @@
 use super::{OLGA, Stage, chat, muted, stage::user};
 use crate::{
     ids::Version,
-    room::{Room, command::Command, rules::Rules},
+    protocol::Command,
+    room::{Room, rules::Rules},
 };
 
 #[test]

@@ -1,7 +1,10 @@
 //! Away and back: grace, timeouts, takeovers and restarts.
 
 use super::{OLGA, Stage, check, muted, stage::user};
-use crate::room::{command::Command, input::Input, life::WakeReason};
+use crate::{
+    protocol::Command,
+    room::{input::Input, life::WakeReason},
+};
 
 #[test]
 fn lost_connection_makes_away_and_the_grace_ends_the_stay() {

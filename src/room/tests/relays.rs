@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 
 use super::{OLGA, Stage, check, stage::user};
-use crate::room::command::Command;
+use crate::protocol::Command;
 
 fn raw(text: &str) -> Box<RawValue> {
     RawValue::from_string(format!("\"{text}\"")).unwrap()

@@ -6,8 +6,9 @@ use super::{
 };
 use crate::{
     ids::Seq,
+    protocol::Command,
     room::{
-        command::{AdminCommand, Command},
+        admin::AdminCommand,
         input::{Input, Join, Resume},
     },
 };

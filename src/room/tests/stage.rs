@@ -11,14 +11,14 @@ use crate::{
     ids::{
         ConnectionId, Epoch, RoomId, Seq, SessionId, StayId, TenantId, Timestamp, UserId, Version,
     },
+    protocol::{Command, Kind, Settings, StateChange},
     room::{
         Room, RoomBasis,
-        command::{AdminCommand, Command, StateChange},
+        admin::AdminCommand,
         effect::Ticket,
         input::{Input, IssuedToken, Join, Resume},
         record::{ChangeSet, ClosedSession, Snapshot},
         rules::Rules,
-        settings::{Kind, Settings},
     },
 };
 

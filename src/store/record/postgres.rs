@@ -13,7 +13,8 @@ use futures_util::future::try_join3;
 use super::Opening;
 use crate::{
     ids::{RoomId, SessionId},
-    room::record::{Attendance, ClosedSession, EndReason},
+    protocol::EndReason,
+    room::record::{Attendance, ClosedSession},
     store::schema::{rooms, sessions},
 };
 use statements::{InsertAttendances, InsertBans, InsertOpenings, UpsertSessions, WriteStatuses};

@@ -7,7 +7,8 @@ use diesel::Insertable;
 
 use crate::{
     ids::{SessionId, StayId, Timestamp, UserId},
-    room::record::{Attendance, ClosedSession, LeaveReason, Role},
+    protocol::{LeaveReason, Role},
+    room::record::{Attendance, ClosedSession},
     store::schema::attendances,
 };
 

@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     ids::{RoomId, SessionId},
-    room::record::{ClosedSession, EndReason},
+    protocol::EndReason,
+    room::record::ClosedSession,
     store::{
         RoomStatus,
         schema::{attendances, bans, rooms, sessions},

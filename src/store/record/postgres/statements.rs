@@ -12,7 +12,8 @@ use diesel::{
 
 use crate::{
     ids::{RoomId, SessionId, StayId, Timestamp, UserId},
-    room::record::{Attendance, ClosedSession, EndReason, LeaveReason, Role},
+    protocol::{EndReason, LeaveReason, Role},
+    room::record::{Attendance, ClosedSession},
     store::{
         Opening, RoomStatus,
         record::rows::{AttendanceRow, end_of},

@@ -3,10 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{
-    record::{EndReason, Role},
-    settings::Settings,
-};
+use super::view::Role;
 use crate::ids::{Seq, UserId};
 
 /// A participant's command, as decoded from the wire; the command id travels beside it. Serialized it is what a client
@@ -149,48 +146,4 @@ pub struct ResumeRequest {
     pub resume_token: String,
     /// Last event seen.
     pub last_seq: Seq,
-}
-
-/// What an admin asks of a live room over HTTP. Serialized it travels from the node that was asked to the room's owner.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(
-    tag = "kind",
-    content = "value",
-    rename_all = "camelCase",
-    rename_all_fields = "camelCase"
-)]
-pub enum AdminCommand {
-    /// The live summary.
-    Describe,
-    /// All participants.
-    ListParticipants,
-    /// Mute somebody and / or change the role.
-    ChangeParticipant {
-        /// Whom.
-        user_id: UserId,
-        /// Mute; nobody is unmuted from outside.
-        mute: bool,
-        /// New role.
-        role: Option<Role>,
-    },
-    /// Remove somebody.
-    Remove {
-        /// Whom.
-        user_id: UserId,
-        /// Also keep them out.
-        ban: bool,
-    },
-    /// End the meeting; `Ended` or `Deleted`.
-    End(EndReason),
-    /// A message from the system to all.
-    SystemMessage(String),
-    /// Settings as now stored in SQL.
-    ChangeSettings(Settings),
-    /// Bans as the live room has them.
-    ListBans,
-    /// Lift a ban.
-    LiftBan {
-        /// Whose.
-        user_id: UserId,
-    },
 }

@@ -1,8 +1,9 @@
 //! Why a connection is ended, what the client should do then, and the close code that says so.
 
+use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
 
-use super::view::Code;
+use super::rejection::Code;
 
 /// What a client does after a `Goodbye`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -222,11 +223,12 @@ impl Goodbye {
         }
     }
 
-    /// With another action: a resume of an ended stay is always `stop`.
+    /// Returns the JSON object.
     #[must_use]
-    pub const fn with_action(mut self, action: Action) -> Self {
-        self.action = action;
-        self
+    pub fn encode(&self) -> ByteString {
+        serde_json::to_string(self)
+            .expect("texts and numbers in a struct are always JSON")
+            .into()
     }
 }
 
@@ -278,6 +280,14 @@ mod tests {
             );
             assert_eq!(reason.close_code(), close_code, "{name}");
         }
+    }
+
+    #[test]
+    fn goodbye_says_what_to_do_next() {
+        assert_eq!(
+            Goodbye::from(GoodbyeReason::RoomFull).encode(),
+            r#"{"type":"Goodbye","reason":"room_full","action":"rejoin"}"#
+        );
     }
 
     #[test]

@@ -1,14 +1,49 @@
 //! What the room tells everybody: events with their place in the room's one order, encoded once.
 
 use bytestring::ByteString;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     command::StateChange,
-    record::{EndReason, LeaveReason, Role},
-    view::ParticipantView,
+    view::{ParticipantView, Role},
 };
 use crate::ids::{Seq, Timestamp, UserId};
+
+/// Why a stay ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LeaveReason {
+    /// Left by own command.
+    Left,
+    /// Connection lost and not resumed within the grace period.
+    Timeout,
+    /// Removed by a host or an admin; may return.
+    Removed,
+    /// Removed and may not return.
+    Banned,
+    /// The same user took the seat with a new stay.
+    Superseded,
+    /// The session ended with this person inside.
+    Ended,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// Everybody was gone for `departure_timeout`.
+    Empty,
+    /// A host or an admin ended it.
+    Ended,
+    /// `maxDurationSecs` was over.
+    MaxDuration,
+    /// The room was deleted.
+    Deleted,
+    /// The room failed more often than its restart budget allows.
+    Failed,
+    /// The mirror no longer knew the room.
+    Lost,
+}
 
 /// A room event; `seq` is added by [`Event::encode`].
 #[derive(Debug, Serialize)]

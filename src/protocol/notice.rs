@@ -1,0 +1,287 @@
+//! What the server tells one connection.
+
+use bytestring::ByteString;
+use serde::Serialize;
+
+use super::{
+    rejection::{Code, Rejection},
+    view::{ParticipantView, RoomView, WaitingView},
+};
+use crate::ids::{ConnectionId, Seq, SessionId, Timestamp, UserId};
+
+/// Something told to one connection.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// Admitted, or resumed with a snapshot.
+    RoomJoined(Box<Joined>),
+    /// Resumed without a gap.
+    RoomResumed(Box<Resumed>),
+    /// Wait for a host.
+    LobbyWaiting {
+        /// Of the `JoinRoom`.
+        id: u64,
+    },
+    /// A host said no.
+    LobbyDenied {
+        /// Of the `JoinRoom`.
+        id: u64,
+    },
+    /// A command took effect.
+    Ack {
+        /// Of the command.
+        id: u64,
+        /// The room's last event by then.
+        seq: Seq,
+    },
+    /// A relay was accepted.
+    RelayAck {
+        /// Of the command.
+        id: u64,
+        /// The room's last event by then.
+        seq: Seq,
+    },
+    /// A command was refused.
+    Error {
+        /// Of the command, when it could be read.
+        id: Option<u64>,
+        /// Why.
+        rejection: Rejection,
+    },
+    /// Who waits now; hosts only.
+    LobbyChanged {
+        /// Complete, longest waiting first.
+        waiting: Vec<WaitingView>,
+    },
+    /// Where the media servers are.
+    SfuEndpoint {
+        /// Address.
+        ip: String,
+        /// Port.
+        port: u16,
+        /// Of this connection's media transport.
+        transport_id: ConnectionId,
+        /// The room's region.
+        region: String,
+    },
+    /// The mirror stopped or resumed taking changes.
+    DurabilityChanged {
+        /// New state.
+        durable: bool,
+    },
+    /// The answer to `KeepAlive`.
+    KeepAlive {
+        /// The room's last event by then.
+        seq: Seq,
+    },
+}
+
+/// The content of `RoomJoined`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Joined {
+    /// Of the `JoinRoom`.
+    pub id: u64,
+    /// That of one's own `ParticipantJoined`; after a gap: the room's last event.
+    pub seq: Seq,
+    /// The session.
+    pub session_id: SessionId,
+    /// This connection.
+    pub connection_id: ConnectionId,
+    /// For the next resume.
+    pub resume_token: String,
+    /// Oneself.
+    #[serde(rename = "self")]
+    pub own: ParticipantView,
+    /// The room.
+    pub room: RoomView,
+    /// Everybody, oneself included.
+    pub participants: Vec<ParticipantView>,
+    /// A resume whose missed events cannot be replayed.
+    pub is_snapshot_after_gap: bool,
+}
+
+/// The content of `RoomResumed`.
+#[derive(Clone, Debug)]
+pub struct Resumed {
+    /// Of the `JoinRoom`.
+    pub id: u64,
+    /// The room's last event.
+    pub seq: Seq,
+    /// The session.
+    pub session_id: SessionId,
+    /// This connection.
+    pub connection_id: ConnectionId,
+    /// For the next resume.
+    pub resume_token: String,
+    /// Events after `lastSeq`, as sent to the others.
+    pub missed: Vec<ByteString>,
+    /// Relays may be missing: restart ICE.
+    pub relays_lost: bool,
+}
+
+impl Notice {
+    /// The JSON object. `durable`: whether the mirror holds all that came before it.
+    #[must_use]
+    pub fn encode(&self, durable: bool) -> ByteString {
+        let text = match self {
+            Self::RoomJoined(joined) => to_json(&Typed {
+                kind: "RoomJoined",
+                durable: Some(durable),
+                body: joined.as_ref(),
+            }),
+            Self::RoomResumed(resumed) => return resumed.encode(durable),
+            Self::LobbyWaiting { id } => format!(r#"{{"type":"LobbyWaiting","id":{id}}}"#),
+            Self::LobbyDenied { id } => format!(r#"{{"type":"LobbyDenied","id":{id}}}"#),
+            Self::Ack { id, seq } => {
+                format!(r#"{{"type":"Ack","id":{id},"seq":{seq},"durable":{durable}}}"#)
+            }
+            Self::RelayAck { id, seq } => format!(r#"{{"type":"Ack","id":{id},"seq":{seq}}}"#),
+            Self::Error { id, rejection } => return encode_error(*id, rejection),
+            Self::LobbyChanged { waiting } => to_json(&Typed {
+                kind: "LobbyChanged",
+                durable: None,
+                body: &LobbyBody { waiting },
+            }),
+            Self::SfuEndpoint {
+                ip,
+                port,
+                transport_id,
+                region,
+            } => to_json(&Typed {
+                kind: "SfuEndpoint",
+                durable: None,
+                body: &SfuBody {
+                    ip,
+                    port: *port,
+                    transport_id: *transport_id,
+                    region,
+                },
+            }),
+            Self::DurabilityChanged { durable } => {
+                format!(r#"{{"type":"DurabilityChanged","durable":{durable}}}"#)
+            }
+            Self::KeepAlive { seq } => format!(r#"{{"type":"KeepAlive","seq":{seq}}}"#),
+        };
+        text.into()
+    }
+}
+
+impl Resumed {
+    /// Missed events are spliced in as they were sent: the same JSON for everybody.
+    fn encode(&self, durable: bool) -> ByteString {
+        let missed = self
+            .missed
+            .iter()
+            .map(|frame| &**frame)
+            .collect::<Vec<&str>>()
+            .join(",");
+        format!(
+            r#"{{"type":"RoomResumed","id":{},"seq":{},"sessionId":"{}","connectionId":"{}","resumeToken":{},"missed":[{missed}],"relaysLost":{},"durable":{durable}}}"#,
+            self.id,
+            self.seq,
+            self.session_id,
+            self.connection_id,
+            serde_json::Value::from(self.resume_token.as_str()),
+            self.relays_lost,
+        )
+        .into()
+    }
+}
+
+/// An `Error` object, also for connections that no room knows yet.
+#[must_use]
+pub fn encode_error(id: Option<u64>, rejection: &Rejection) -> ByteString {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<u64>,
+        code: Code,
+        message: &'a str,
+    }
+    to_json(&Typed {
+        kind: "Error",
+        durable: None,
+        body: &Body {
+            id,
+            code: rejection.code,
+            message: &rejection.message,
+        },
+    })
+    .into()
+}
+
+/// A passed-on object of one participant for another.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all_fields = "camelCase")]
+pub(crate) enum Relayed<'a> {
+    ReceiveOffer {
+        source_user_id: UserId,
+        sdp: &'a serde_json::value::RawValue,
+    },
+    ReceiveAnswer {
+        source_user_id: UserId,
+        sdp: &'a serde_json::value::RawValue,
+    },
+    IceCandidate {
+        source_user_id: UserId,
+        candidate: &'a serde_json::value::RawValue,
+    },
+    MessageReceived {
+        source_user_id: UserId,
+        target_user_id: UserId,
+        text: &'a str,
+        sent_at: Timestamp,
+    },
+}
+
+impl Relayed<'_> {
+    pub(crate) fn encode(&self) -> ByteString {
+        to_json(self).into()
+    }
+}
+
+#[derive(Serialize)]
+struct Typed<'a, T> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(flatten)]
+    body: &'a T,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    durable: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct LobbyBody<'a> {
+    waiting: &'a [WaitingView],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SfuBody<'a> {
+    ip: &'a str,
+    port: u16,
+    transport_id: ConnectionId,
+    region: &'a str,
+}
+
+fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("notices are plain data with string keys")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_carries_the_id_only_when_it_is_known() {
+        let rejection = Rejection::new(Code::RoomFull, "no seat is free");
+        assert_eq!(
+            encode_error(Some(7), &rejection),
+            r#"{"type":"Error","id":7,"code":"room_full","message":"no seat is free"}"#
+        );
+        assert_eq!(
+            encode_error(None, &rejection),
+            r#"{"type":"Error","code":"room_full","message":"no seat is free"}"#
+        );
+    }
+}
