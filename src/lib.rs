@@ -1,7 +1,8 @@
 //! callboard: the control plane of a video-conferencing system.
 //!
-//! Every live room is an actix actor that owns its participants and mirrors its state, so that another process can
-//! continue it. The modules, in the order of their dependencies:
+//! Each live room is an actix actor. It owns its participants and copies its state to the mirror, so
+//! that another process can continue the room. The modules are listed from the lowest layer up: a
+//! module uses only those before it. `ARCHITECTURE.md` explains them.
 
 pub mod ids;
 

@@ -1,0 +1,172 @@
+//! The layers of `src`: imports point down, and there are no circles.
+
+use super::{
+    files::{product_files, read},
+    imports::{Uses, circles, module_of, paths},
+    tokens::Source,
+};
+
+/// The parts of `src`, lowest first. A part uses only what is before it.
+const LAYERS: [&str; 22] = [
+    "ids",
+    "clock",
+    "fd_budget",
+    "protocol",
+    "room",
+    "lease",
+    "owner",
+    "host",
+    "secrets",
+    "config",
+    "metrics",
+    "mirror",
+    "store",
+    "ws",
+    "claims",
+    "recorder",
+    "cluster",
+    "actor",
+    "http",
+    "node",
+    "server",
+    "load",
+];
+
+/// Uses that still point up.
+const UPWARD: [(&str, &str); 3] = [
+    ("owner", "mirror"),
+    ("recorder", "actor"),
+    ("cluster", "actor"),
+];
+
+/// The pure parts, and what they may use besides each other.
+const CORE: [&str; 4] = ["room", "lease", "owner", "host"];
+const BELOW_THE_CORE: [&str; 2] = ["ids", "protocol"];
+
+/// What the core must not name: libraries of the shell, clocks, randomness, the outside world.
+const FOREIGN_TO_THE_CORE: [&str; 11] = [
+    "actix",
+    "actix_web",
+    "tokio",
+    "redis",
+    "diesel",
+    "tracing",
+    "Instant",
+    "SystemTime",
+    "Utc",
+    "rand",
+    "reqwest",
+];
+/// The same for paths of the standard library and of `uuid`.
+const FOREIGN_PATHS: [[&str; 2]; 6] = [
+    ["std", "net"],
+    ["std", "fs"],
+    ["std", "thread"],
+    ["Uuid", "new_v4"],
+    ["Uuid", "now_v7"],
+    ["std", "env"],
+];
+
+fn layer(part: &str) -> Option<usize> {
+    LAYERS.iter().position(|name| *name == part)
+}
+
+fn is_core(part: &str) -> bool {
+    CORE.contains(&part)
+}
+
+/// Uses between units, as `unit` cuts a module path; None: the path is of no interest.
+fn uses(unit: impl Fn(&[String]) -> Option<String>) -> Uses {
+    let mut uses = Uses::new();
+    for file in product_files() {
+        let module = module_of(&file);
+        let Some(from) = unit(&module) else { continue };
+        for path in paths(&Source::parse(&read(&file)), &module) {
+            if let Some(to) = unit(&path.segments)
+                && to != from
+                && !UPWARD.contains(&(from.as_str(), to.as_str()))
+            {
+                let place = format!("{file}:{}", path.line);
+                uses.entry(from.clone())
+                    .or_default()
+                    .entry(to)
+                    .or_insert(place);
+            }
+        }
+    }
+    uses
+}
+
+fn parts() -> Uses {
+    uses(|path| {
+        let part = path.first()?;
+        // The binary and the command line stand above everything.
+        let is_edge = ["main", "lib", "cli"].contains(&part.as_str());
+        (!is_edge).then(|| part.clone())
+    })
+}
+
+#[test]
+fn every_part_of_the_source_has_its_layer() {
+    let unknown: Vec<String> = product_files()
+        .iter()
+        .map(|file| module_of(file).swap_remove(0))
+        .filter(|part| layer(part).is_none() && !["main", "lib", "cli"].contains(&part.as_str()))
+        .collect();
+    assert!(unknown.is_empty(), "not in the list of layers: {unknown:?}");
+}
+
+#[test]
+fn imports_point_down() {
+    let mut upward = Vec::new();
+    for (from, targets) in parts() {
+        for (to, place) in targets {
+            if layer(&from) <= layer(&to) {
+                upward.push(format!("{from} uses {to}: {place}"));
+            }
+        }
+    }
+    assert!(upward.is_empty(), "{}", upward.join("\n"));
+}
+
+#[test]
+fn folders_form_no_circle() {
+    let circles = circles(&parts());
+    assert!(circles.is_empty(), "{}", circles.join("\n"));
+}
+
+#[test]
+fn core_uses_nothing_of_the_shell() {
+    let mut found = Vec::new();
+    for (from, targets) in parts().iter().filter(|(from, _)| is_core(from)) {
+        for (to, place) in targets {
+            if !is_core(to) && !BELOW_THE_CORE.contains(&to.as_str()) {
+                found.push(format!("{from} uses {to}: {place}"));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn core_knows_no_clock_no_randomness_and_no_library_of_the_shell() {
+    let mut found = Vec::new();
+    for file in product_files() {
+        let part = module_of(&file).swap_remove(0);
+        if !is_core(&part) && part != "protocol" {
+            continue;
+        }
+        let tokens = Source::parse(&read(&file)).tokens;
+        for (at, token) in tokens.iter().enumerate() {
+            let Some(word) = token.word() else { continue };
+            let is_foreign = FOREIGN_TO_THE_CORE.contains(&word)
+                || FOREIGN_PATHS.iter().any(|[first, second]| {
+                    word == *first && tokens.get(at + 3).and_then(|t| t.word()) == Some(second)
+                });
+            if is_foreign {
+                found.push(format!("{file}:{}: {word}", token.line));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
