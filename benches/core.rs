@@ -1,7 +1,7 @@
-//! What single functions cost on the way of a command: the reader of frames, the decoder, the rules, the encoder.
+//! The cost of single functions on the path of a command: frame reader, decoder, rules, encoder.
 //!
-//! `cargo bench --bench core`; names of groups select, as in `cargo bench --bench core -- room`. What commits cost is in
-//! `mirror_commit`.
+//! `cargo bench --bench core`; names of groups select, as in `cargo bench --bench core -- room`.
+//! What commits cost is in `mirror_commit`.
 
 #[path = "core/frames.rs"]
 mod frames;

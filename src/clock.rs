@@ -1,11 +1,12 @@
-//! The node's clock: wall time taken once at start plus monotonic time since, so that it never steps.
+//! The node's clock: wall time read once at the start plus monotonic time since then, so it never
+//! steps.
 
 use chrono::Utc;
 use tokio::time::Instant;
 
 use crate::ids::Timestamp;
 
-/// Gives every room its `now`.
+/// The source of `now` for every room.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     started_at: Timestamp,
@@ -13,13 +14,13 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Takes the wall time.
+    /// Starts at the present wall time.
     #[must_use]
     pub fn start() -> Self {
         Self::showing(wall_time())
     }
 
-    /// A clock that shows `now`.
+    /// Starts at `now`.
     #[must_use]
     pub fn showing(now: Timestamp) -> Self {
         Self {
@@ -28,7 +29,7 @@ impl Clock {
         }
     }
 
-    /// Now, in whole milliseconds.
+    /// Returns the present time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -36,8 +37,8 @@ impl Clock {
     }
 }
 
-/// Wall time as it is now, for what machines compare with each other: a clock that was set after the start of a process stays
-/// wrong in [`Clock`].
+/// Returns the present wall time, for times that machines compare with each other. [`Clock`] does
+/// not follow a wall clock that is set after the start of the process.
 #[must_use]
 pub fn wall_time() -> Timestamp {
     Utc::now().into()

@@ -24,6 +24,7 @@ pub mod reply;
 pub mod room_view;
 pub mod rooms;
 pub mod routes;
+mod schemas;
 pub mod sessions;
 pub mod signal;
 pub mod state;

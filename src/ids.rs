@@ -1,4 +1,5 @@
-//! The names of things: ids, sequence numbers and points in time, each its own type so that they cannot be mixed up.
+//! Ids, sequence numbers and points in time. Each is a type of its own, so that they cannot be
+//! mixed up.
 
 use std::{
     collections::HashMap,
@@ -45,25 +46,25 @@ uuid_id! {
     RoomId,
     /// A person known to the tenant, or a guest of one room.
     UserId,
-    /// One life of a room, first join to close.
+    /// One session of a room, from the first join to the close.
     SessionId,
-    /// A customer: owner of users, rooms and API keys.
+    /// A customer, who owns users, rooms and API keys.
     TenantId,
-    /// One seat of one user from joining to leaving; resumes do not change it.
+    /// One stay of one user, from joining to leaving; a resume does not change it.
     StayId,
     /// One WebSocket; a resume changes only this.
     ConnectionId,
-    /// One process, new at every start.
+    /// One process; new at every start.
     NodeId,
     /// An API key.
     ApiKeyId,
 }
 
-/// Something of each connection. Looked into for every delivery, and the keys are this server's own random numbers: nobody can
-/// choose them so that they collide.
+/// A map with connections as keys. It is read for every delivery. The keys are random numbers of
+/// this server, so nobody can choose them so that they collide.
 pub type ConnectionMap<T> = HashMap<ConnectionId, T, BuildHasherDefault<RandomIdHasher>>;
 
-/// Takes a random id for its own hash.
+/// Uses a random id as its own hash.
 #[derive(Debug, Default)]
 pub struct RandomIdHasher(u64);
 
@@ -89,7 +90,7 @@ macro_rules! counter {
         pub struct $name(pub u64);
 
         impl $name {
-            /// The one after this.
+            /// Returns the next number.
             #[must_use]
             pub fn next(self) -> Self {
                 Self(self.0 + 1)
@@ -114,30 +115,31 @@ macro_rules! counter {
 counter! {
     /// Position of an event in its room's single order; the first event is 1, 0 means "none yet".
     Seq,
-    /// Grows with each owner of a room; writes of a lower epoch are refused by the mirror.
+    /// Grows with each owner of a room; the mirror refuses writes of a lower epoch.
     Epoch,
-    /// Counts the mirrored changes of a room; the mirror applies `from → to` only in an unbroken chain.
+    /// Counts the mirrored changes of a room; the mirror applies `from → to` only without gap.
     Version,
 }
 
-/// A point in time: whole milliseconds since 1970 UTC. Text form: RFC 3339 with exactly three fractional digits and `Z`.
+/// A point in time in whole milliseconds since 1970 UTC. Its text form is RFC 3339 with exactly
+/// three fractional digits and `Z`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// This point plus `ms` milliseconds.
+    /// Returns the point `ms` milliseconds later.
     #[must_use]
     pub fn plus_ms(self, ms: u64) -> Self {
         Self(self.0.saturating_add_unsigned(ms))
     }
 
-    /// Milliseconds from `earlier` to this point; 0 when `earlier` is later.
+    /// Returns the milliseconds since `earlier`, or 0 if `earlier` is later.
     #[must_use]
     pub fn ms_since(self, earlier: Self) -> u64 {
         u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)
     }
 
-    /// The same point for SQL and for display; out-of-range values become the epoch.
+    /// Converts for SQL and display; a value out of range becomes 1970.
     #[must_use]
     pub fn to_utc(self) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(self.0).unwrap_or_default()

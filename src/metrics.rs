@@ -1,7 +1,7 @@
-//! What the server counts, in a registry of its own: names begin with `callboard_` and end with their unit; on Linux
-//! the library adds its `process_` ones.
+//! Metrics in a registry of their own. Names begin with `callboard_` and end with their unit; on
+//! Linux the library adds its `process_` metrics.
 //!
-//! Every label has a closed set of values: its type is an enum or a route template, never a client's text.
+//! Every label has a closed set of values: an enum or a route template, never a client's text.
 
 mod families;
 mod labels;
@@ -12,13 +12,13 @@ use prometheus::{Registry, TextEncoder, core::Collector};
 
 pub use self::{
     families::Families,
-    labels::{CommandOutcome, CommandType, EvictionReason, ForwardOutcome, RefusedConnection},
+    labels::{CommandLabel, CommandOutcome, EvictionReason, ForwardOutcome, RefusedConnection},
 };
 
 /// The content type of [`Metrics::render`]: the Prometheus text format.
 pub const METRICS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A handle on the metrics of one server; clones share them.
+/// The metrics of one server; clones share them.
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
 
@@ -28,7 +28,7 @@ struct Inner {
 }
 
 impl Metrics {
-    /// New metrics, all zero.
+    /// Creates metrics that are all zero.
     #[must_use]
     pub fn new() -> Self {
         let registry = Registry::new();
@@ -44,10 +44,9 @@ impl Metrics {
         metrics
     }
 
-    /// Adds a family that another piece keeps, such as the mirror's commit latency.
+    /// Adds a family that another part of the server keeps, such as the mirror's commit latency.
     ///
     /// # Panics
-    ///
     /// When its name is taken: names are fixed in the code.
     pub fn register(&self, collector: Box<dyn Collector>) {
         self.0
@@ -56,7 +55,7 @@ impl Metrics {
             .expect("names of metrics are valid and used once");
     }
 
-    /// All families with their current values, in the Prometheus text format 0.0.4.
+    /// Returns all families with their current values, in the Prometheus text format 0.0.4.
     #[must_use]
     pub fn render(&self) -> String {
         TextEncoder::new()
@@ -64,47 +63,48 @@ impl Metrics {
             .expect("writing into a string does not fail and families have names")
     }
 
-    /// Counts a command and what became of it.
-    pub fn command(&self, command: CommandType, outcome: CommandOutcome) {
+    /// Counts a command.
+    pub fn command(&self, command: CommandLabel, outcome: CommandOutcome) {
         let counter = || {
             let labels = [command.as_str(), outcome.as_str()];
             self.commands_total.with_label_values(&labels)
         };
         match outcome {
-            CommandOutcome::Applied => self.applied[command as usize].get_or_init(counter).inc(),
+            CommandOutcome::Applied => self.applied[command.index()].get_or_init(counter).inc(),
             CommandOutcome::Refused(_) => counter().inc(),
         }
     }
 
-    /// Counts a connection that the server closed for its behaviour.
+    /// Counts a connection that the server closed because of its peer.
     pub fn eviction(&self, reason: EvictionReason) {
         self.evictions_total
             .with_label_values(&[reason.as_str()])
             .inc();
     }
 
-    /// Counts a connection that was not let in.
+    /// Counts a connection that was not accepted.
     pub fn refused_connection(&self, reason: RefusedConnection) {
         self.refused_connections_total
             .with_label_values(&[reason.as_str()])
             .inc();
     }
 
-    /// Counts an admin's command that was asked of another node.
+    /// Counts an admin's command that was sent to another node.
     pub fn forwarded_ask(&self, outcome: ForwardOutcome) {
         self.forwarded_asks_total
             .with_label_values(&[outcome.as_str()])
             .inc();
     }
 
-    /// Counts an attempt to open a connection to another node for somebody who is connected here.
+    /// Counts an attempt to open a connection to another node for a client of this one.
     pub fn forwarded_connection(&self, outcome: ForwardOutcome) {
         self.forwarded_connections_total
             .with_label_values(&[outcome.as_str()])
             .inc();
     }
 
-    /// Counts an answered HTTP request. `route` is the template (`/v1/rooms/{id}`), never a path as asked for.
+    /// Counts an answered HTTP request. `route` is the template (`/v1/rooms/{id}`), never the
+    /// requested path.
     pub fn observe_http(&self, route: &str, method: &str, status: u16, took: Duration) {
         let method = labels::known_method(method);
         self.http_requests_total
@@ -122,7 +122,7 @@ impl Default for Metrics {
     }
 }
 
-/// The families are fields of the handle: `metrics.rooms.inc()`.
+/// Makes the families fields of the handle: `metrics.rooms.inc()`.
 impl std::ops::Deref for Metrics {
     type Target = Families;
 
@@ -142,17 +142,15 @@ mod tests {
     use prometheus::Histogram;
 
     use super::*;
-    use crate::protocol::Code;
+    use crate::protocol::{Code, MessageType};
 
     #[test]
     fn rendered_text_has_help_and_values() {
         let metrics = Metrics::new();
         metrics.rooms.set(3);
-        metrics.command(CommandType::JoinRoom, CommandOutcome::Applied);
-        metrics.command(
-            CommandType::JoinRoom,
-            CommandOutcome::Refused(Code::RoomFull),
-        );
+        let join = CommandLabel::Message(MessageType::JoinRoom);
+        metrics.command(join, CommandOutcome::Applied);
+        metrics.command(join, CommandOutcome::Refused(Code::RoomFull));
         metrics.eviction(EvictionReason::Slow);
         metrics.refused_connection(RefusedConnection::Full);
         metrics.observe_http("/v1/rooms/{id}", "GET", 404, Duration::from_millis(3));

@@ -1,20 +1,20 @@
 //! The rules of a room: a pure, total state machine.
 //!
-//! [`Room::apply`] takes what happens ([`Input`]) with the time at which it happens and answers with what the shell is to
-//! do ([`Effect`]). There is no clock, no randomness and no I/O in here: time and fresh ids come in as input. Any input
-//! in any phase gives effects or a rejection, never a panic.
+//! [`Room::apply`] takes an [`Input`] with its time and returns the [`Effect`]s that the shell
+//! performs. There is no clock, no randomness and no I/O in here: time and fresh ids come in as
+//! input. Any input in any state gives effects or a rejection, never a panic.
 //!
-//! What must be mirrored is marked in a journal; [`Room::take_changes`] reads the marked records when a commit is made,
-//! so that changes which gather while a commit is under way merge by themselves.
+//! A journal marks what must be mirrored. [`Room::take_changes`] reads the marked records when a
+//! commit is made, so changes that gather during a commit merge by themselves.
 
 pub mod admin;
 mod admission;
-mod conduct;
+mod commands;
 pub mod effect;
-mod hosting;
+mod host_controls;
 pub mod input;
 mod journal;
-mod life;
+mod lifecycle;
 mod lobby;
 mod mirroring;
 pub mod record;
@@ -46,30 +46,30 @@ use crate::{
         ConnectionId, ConnectionMap, Epoch, RoomId, Seq, StayId, TenantId, Timestamp, UserId,
         Version,
     },
-    protocol::{Code, Event, GoodbyeReason, Notice, Rejection, Settings},
+    protocol::{Code, Event, GoodbyeReason, Notice, Refusal, Rejection, Settings},
 };
 
-/// Where a connection stands.
+/// What an open connection is attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Attachment {
     /// It holds this user's seat.
     Seat(UserId),
     /// It waits in the lobby for this user.
     Lobby(UserId),
 }
 
-/// What the store knows of a room before its first session.
+/// What the store knows about a room before its first session.
 #[derive(Clone, Debug)]
 pub struct RoomBasis {
-    /// Which room.
+    /// The id in the path.
     pub room_id: RoomId,
-    /// Whose.
+    /// The tenant that the room belongs to.
     pub tenant_id: TenantId,
     /// The owner: always host.
     pub host_user_id: UserId,
-    /// As stored.
+    /// As stored in SQL.
     pub settings: Settings,
-    /// As stored.
+    /// As stored in SQL.
     pub bans: BTreeMap<UserId, BanRecord>,
 }
 
@@ -85,23 +85,23 @@ pub struct Room {
     waiting: BTreeMap<UserId, Waiting>,
     left: BTreeMap<StayId, LeftRecord>,
     /// The latest ended stay of each user of this session.
-    former: HashMap<UserId, StayId>,
+    last_stays: HashMap<UserId, StayId>,
     bans: BTreeMap<UserId, BanRecord>,
     tail: Tail,
-    /// All open connections that the room knows.
-    places: ConnectionMap<Place>,
-    /// Connected seats, remade when they change.
+    /// All open connections of seats and lobby.
+    attachments: ConnectionMap<Attachment>,
+    /// Connections of the seats; `None` until it is computed again after a change.
     audience: Option<Audience>,
     journal: Journal,
     is_durable: bool,
-    /// How the room ended; nothing happens afterwards.
+    /// How the room ended; a closed room accepts no input.
     closing: Option<Closing>,
-    /// Effects of the input at hand.
+    /// Effects of the current input.
     effects: Vec<Effect>,
 }
 
 impl Room {
-    /// A room that the mirror did not know: nobody in it, no session yet.
+    /// Creates a room that the mirror did not know: empty, without a session.
     #[must_use]
     pub fn create(rules: Arc<Rules>, basis: RoomBasis, epoch: Epoch, now: Timestamp) -> Self {
         let head = Head {
@@ -128,10 +128,10 @@ impl Room {
             seats: BTreeMap::new(),
             waiting: BTreeMap::new(),
             left: BTreeMap::new(),
-            former: HashMap::new(),
+            last_stays: HashMap::new(),
             bans: basis.bans,
             tail: Tail::default(),
-            places: ConnectionMap::default(),
+            attachments: ConnectionMap::default(),
             audience: None,
             journal,
             is_durable: true,
@@ -140,7 +140,7 @@ impl Room {
         }
     }
 
-    /// Lets something happen at `now`; the effects are in the order in which they are to be performed.
+    /// Applies an input at `now`. The shell performs the effects in their order.
     pub fn apply(&mut self, now: Timestamp, input: Input) -> Vec<Effect> {
         match input {
             Input::Join(join) => self.join(now, *join),
@@ -164,67 +164,67 @@ impl Room {
         std::mem::take(&mut self.effects)
     }
 
-    /// Which room.
+    /// Returns the room's id.
     #[must_use]
     pub fn room_id(&self) -> RoomId {
         self.room_id
     }
 
-    /// Whose room.
+    /// Returns the tenant that the room belongs to.
     #[must_use]
     pub fn tenant_id(&self) -> TenantId {
         self.head.tenant_id
     }
 
-    /// Under which epoch it is owned.
+    /// Returns the epoch of the current ownership.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }
 
-    /// Last event.
+    /// Returns the position of the last event.
     #[must_use]
     pub fn seq(&self) -> Seq {
         self.seq
     }
 
-    /// The session, once somebody was admitted.
+    /// Returns the session, or `None` before the first admitted join.
     #[must_use]
     pub fn session(&self) -> Option<record::SessionHead> {
         self.head.session
     }
 
-    /// Version of the state in memory: effects of an input wait until the mirror has this version.
+    /// Returns the version of the state in memory. Effects of an input wait until the mirror has
+    /// it.
     #[must_use]
     pub fn version(&self) -> Version {
         self.journal.version
     }
 
-    /// Closed: nothing will happen here any more.
+    /// Returns whether the room is closed: it accepts no input.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.closing.is_some()
     }
 
-    /// Seats taken, away ones included.
+    /// Returns the number of seats taken, away ones included.
     #[must_use]
     pub fn participant_count(&self) -> usize {
         self.seats.len()
     }
 
-    /// The open connections that the room knows: seats and lobby.
+    /// Returns the open connections of seats and lobby.
     pub fn connections(&self) -> impl Iterator<Item = ConnectionId> + '_ {
-        self.places.keys().copied()
+        self.attachments.keys().copied()
     }
 
-    /// Tells one connection.
     fn send(&mut self, to: ConnectionId, notice: Notice) {
         self.effects.push(Effect::Send { to, notice });
     }
 
-    /// Says goodbye to a connection; the room no longer knows it.
+    /// Closes a connection with a `Goodbye` and detaches it.
     fn disconnect(&mut self, connection_id: ConnectionId, reason: GoodbyeReason) {
-        self.places.remove(&connection_id);
+        self.attachments.remove(&connection_id);
         self.audience = None;
         self.effects.push(Effect::Disconnect {
             connection_id,
@@ -232,7 +232,6 @@ impl Room {
         });
     }
 
-    /// Refuses a command.
     fn refuse(&mut self, to: ConnectionId, id: u64, rejection: Rejection) {
         self.send(
             to,
@@ -243,25 +242,19 @@ impl Room {
         );
     }
 
-    /// Refuses a join: the connection cannot go on.
-    fn turn_away(
-        &mut self,
-        to: ConnectionId,
-        id: u64,
-        rejection: Rejection,
-        reason: GoodbyeReason,
-    ) {
-        self.refuse(to, id, rejection);
-        self.disconnect(to, reason);
+    /// Refuses a join and closes its connection.
+    fn refuse_join(&mut self, to: ConnectionId, id: u64, refusal: Refusal) {
+        self.refuse(to, id, refusal.rejection);
+        self.disconnect(to, refusal.reason);
     }
 
-    /// Appends an event to the room's order and tells everybody who is connected now.
+    /// Appends an event to the room's order and sends it to all connected seats.
     fn publish(&mut self, event: &Event<'_>) {
         let audience = self.audience();
         self.publish_to(event, audience);
     }
 
-    /// Like [`Room::publish`], for all connected but one.
+    /// Like [`Room::publish`], but skips one connection.
     fn publish_except(&mut self, event: &Event<'_>, connection_id: ConnectionId) {
         let audience = self.audience();
         let others = audience
@@ -284,24 +277,24 @@ impl Room {
         self.effects.push(Effect::Broadcast { to, event });
     }
 
-    /// The connected seats.
+    /// Returns the connections of all connected seats.
     fn audience(&mut self) -> Audience {
         self.audience
             .get_or_insert_with(|| self.seats.values().filter_map(Seat::connection).collect())
             .clone()
     }
 
-    /// The user who sits on a connection.
+    /// Returns the user whose seat a connection holds.
     fn seated(&self, connection_id: ConnectionId) -> Result<UserId, Rejection> {
-        match self.places.get(&connection_id) {
-            Some(Place::Seat(user_id)) => Ok(*user_id),
-            Some(Place::Lobby(_)) | None => {
+        match self.attachments.get(&connection_id) {
+            Some(Attachment::Seat(user_id)) => Ok(*user_id),
+            Some(Attachment::Lobby(_)) | None => {
                 Err(Rejection::new(Code::NotInRoom, "join the room first"))
             }
         }
     }
 
-    /// What must hold after every input; a breach is a bug.
+    /// Checks what must hold after every input; a violation is a bug.
     fn debug_assert_invariants(&self) {
         if !cfg!(debug_assertions) || self.is_closed() {
             return;
@@ -334,8 +327,8 @@ impl Room {
             .count();
         assert_eq!(
             connected + waiting,
-            self.places.len(),
-            "every open connection has one place"
+            self.attachments.len(),
+            "every open connection has one attachment"
         );
         for user_id in self.seats.keys() {
             assert!(!self.waiting.contains_key(user_id), "nobody sits and waits");

@@ -1,5 +1,5 @@
-//! Any sequence of inputs: the room keeps its promises to a model of its mirror and to a model of every client.
-//! `PROPTEST_CASES=20000 cargo test --test room_properties` for a long run.
+//! For any sequence of inputs the room agrees with a model of its mirror and a model of every
+//! client. `PROPTEST_CASES=20000 cargo test --test room_properties` for a long run.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,8 +16,8 @@ use callboard::{
         ConnectionId, Epoch, RoomId, Seq, SessionId, StayId, TenantId, Timestamp, UserId, Version,
     },
     protocol::{
-        Command, DuplicatePolicy, EndReason, Joined, Kind, Notice, ParticipantView, Resumed, Role,
-        Settings, StateChange,
+        Command, DuplicatePolicy, EndReason, HostCommand, Joined, Kind, Notice, OwnCommand,
+        ParticipantFlags, ParticipantView, RelayCommand, Resumed, Role, Settings, StateChange,
     },
     room::{
         Room, RoomBasis,
@@ -94,28 +94,30 @@ fn any_role() -> impl Strategy<Value = Role> {
 
 fn any_command() -> impl Strategy<Value = Command> {
     let flags = any::<[Option<bool>; 4]>().prop_map(|flags| {
-        Command::UpdateState(StateChange {
-            is_muted: flags[0],
-            is_video_on: flags[1],
-            is_screen_sharing: flags[2],
-            is_hand_raised: flags[3],
+        Command::Own(OwnCommand::UpdateState {
+            change: StateChange {
+                is_muted: flags[0],
+                is_video_on: flags[1],
+                is_screen_sharing: flags[2],
+                is_hand_raised: flags[3],
+            },
         })
     });
     let raw = || RawValue::from_string("\"x\"".to_owned()).unwrap();
     prop_oneof![
         6 => flags,
-        4 => "[a-z]{1,40}".prop_map(|text| Command::SendMessage { text, target_user_id: None }),
-        2 => any_user().prop_map(|to| Command::SendMessage { text: "psst".to_owned(), target_user_id: Some(to) }),
-        2 => any_user().prop_map(move |target_user_id| Command::SendOffer { target_user_id, sdp: raw() }),
-        2 => any_user().prop_map(|user_id| Command::MuteParticipant { user_id }),
-        2 => (any_user(), any::<bool>()).prop_map(|(user_id, ban)| Command::RemoveParticipant { user_id, ban }),
-        3 => any_user().prop_map(|user_id| Command::AdmitParticipant { user_id }),
-        1 => any_user().prop_map(|user_id| Command::DenyParticipant { user_id }),
-        2 => (any_user(), any_role()).prop_map(|(user_id, role)| Command::SetRole { user_id, role }),
-        1 => any::<bool>().prop_map(|is_locked| Command::LockRoom { is_locked }),
-        1 => Just(Command::StartRecording),
-        1 => Just(Command::StopRecording),
-        1 => Just(Command::LeaveRoom),
+        4 => "[a-z]{1,40}".prop_map(|text| Command::Own(OwnCommand::SendMessage { text })),
+        2 => any_user().prop_map(|to| Command::Relay(RelayCommand::SendMessage { text: "psst".to_owned(), target_user_id: to })),
+        2 => any_user().prop_map(move |target_user_id| Command::Relay(RelayCommand::SendOffer { target_user_id, sdp: raw() })),
+        2 => any_user().prop_map(|user_id| Command::Host(HostCommand::MuteParticipant { user_id })),
+        2 => (any_user(), any::<bool>()).prop_map(|(user_id, ban)| Command::Host(HostCommand::RemoveParticipant { user_id, ban })),
+        3 => any_user().prop_map(|user_id| Command::Host(HostCommand::AdmitParticipant { user_id })),
+        1 => any_user().prop_map(|user_id| Command::Host(HostCommand::DenyParticipant { user_id })),
+        2 => (any_user(), any_role()).prop_map(|(user_id, role)| Command::Host(HostCommand::SetRole { user_id, role })),
+        1 => any::<bool>().prop_map(|is_locked| Command::Host(HostCommand::LockRoom { is_locked })),
+        1 => Just(Command::Host(HostCommand::StartRecording)),
+        1 => Just(Command::Host(HostCommand::StopRecording)),
+        1 => Just(Command::Own(OwnCommand::LeaveRoom)),
     ]
 }
 
@@ -463,7 +465,8 @@ impl Play {
         assert!(self.clients.insert(to, client).is_none(), "joined once");
     }
 
-    /// The missed events are the last ones; on top of what the client knew they give the state of the room.
+    /// The missed events are the last ones; applied to what the client knew they give the state of
+    /// the room.
     fn resumed(&mut self, to: ConnectionId, resumed: &Resumed) {
         assert_eq!(resumed.seq, self.seq);
         let known = self
@@ -551,7 +554,8 @@ impl Play {
         self.mirror = Some(mirrored);
     }
 
-    /// Another process continues from what was mirrored last; what was not is lost, and nobody is connected.
+    /// Another process continues from the last mirrored state; the rest is lost, and nobody is
+    /// connected.
     fn takeover(&mut self) {
         let (Some(snapshot), false) = (self.mirror.clone(), self.is_closed) else {
             return;
@@ -562,7 +566,7 @@ impl Play {
         self.restore(snapshot);
     }
 
-    /// The room fails and goes on in the same process; some connections stay open.
+    /// The room fails and continues in the same process; some connections stay open.
     fn restart(&mut self, kept: usize) {
         self.mirror();
         let (Some(snapshot), false) = (self.mirror.clone(), self.is_closed) else {
@@ -631,10 +635,10 @@ impl Client {
                         *field = flag;
                     }
                 };
-                set(&mut view.is_muted, "isMuted");
-                set(&mut view.is_video_on, "isVideoOn");
-                set(&mut view.is_screen_sharing, "isScreenSharing");
-                set(&mut view.is_hand_raised, "isHandRaised");
+                set(&mut view.flags.is_muted, "isMuted");
+                set(&mut view.flags.is_video_on, "isVideoOn");
+                set(&mut view.flags.is_screen_sharing, "isScreenSharing");
+                set(&mut view.flags.is_hand_raised, "isHandRaised");
                 set(&mut view.is_away, "isAway");
             }
             "RoleChanged" => {
@@ -655,10 +659,12 @@ fn joined_view(event: &Value) -> ParticipantView {
         connection_id: text("connectionId").parse().unwrap(),
         display_name: text("displayName"),
         role: serde_json::from_value(event["role"].clone()).unwrap(),
-        is_muted: flag("isMuted"),
-        is_video_on: flag("isVideoOn"),
-        is_screen_sharing: flag("isScreenSharing"),
-        is_hand_raised: flag("isHandRaised"),
+        flags: ParticipantFlags {
+            is_muted: flag("isMuted"),
+            is_video_on: flag("isVideoOn"),
+            is_screen_sharing: flag("isScreenSharing"),
+            is_hand_raised: flag("isHandRaised"),
+        },
         is_away: flag("isAway"),
         joined_at: text("joinedAt").parse().unwrap(),
     }
@@ -735,7 +741,8 @@ proptest! {
     }
 }
 
-/// Found by the property: a token that was given out before a takeover which lost an event, and is still valid after a restart.
+/// Found by the property: a token issued before a takeover that lost an event is still valid after
+/// a restart.
 #[test]
 fn token_of_before_a_fork_stays_one_when_the_room_restarts() {
     let settings = Settings {
@@ -757,7 +764,7 @@ fn token_of_before_a_fork_stays_one_when_the_room_restarts() {
         Step::Say {
             connection: 0,
             id: 1,
-            command: Command::UpdateState(share),
+            command: Command::Own(OwnCommand::UpdateState { change: share }),
         },
         Step::Takeover,
         Step::ComeBack { user: 1 },

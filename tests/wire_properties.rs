@@ -1,11 +1,11 @@
-//! Any bytes and any texts: the frame scanner, the frame reader, the reassembly and the decoder keep their promises.
+//! Properties of the frame scanner, the frame reader, the reassembly and the decoder for any input.
 //! `PROPTEST_CASES=100000 cargo test --test wire_properties` for a long run.
 
 use actix_http::ws::{Item, Message};
 use bytes::Bytes;
 use bytestring::ByteString;
 use callboard::{
-    protocol::{self, ClientMessage, ID_MAX, MessageType},
+    protocol::{self, ClientMessage, ID_MAX, JoinRequest, MessageType},
     ws::{FrameReader, FrameScanner, Incoming, Reassembly, Violation},
 };
 use proptest::{collection::vec, prelude::*};
@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 const LIMIT: usize = 300;
 const TEXT_MAX: usize = 4096;
 
-/// Frames as clients sent them, with the verdict at a limit of 300 bytes; the first is from RFC 6455 section 5.7.
+/// Frames as clients sent them, with the result at a limit of 300 bytes; the first is from RFC 6455
+/// section 5.7.
 const RECORDED: [(&[u8], Result<(), Violation>); 11] = [
     (b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58", Ok(())),
     (b"\x89\x80\x01\x02\x03\x04", Ok(())),
@@ -250,7 +251,7 @@ proptest! {
     fn reader_never_keeps_more_than_one_frame(bytes in any_bytes(), places in vec(any::<prop::sample::Index>(), 0..12)) {
         let read = read(cut(&bytes, &places));
         prop_assert!(read.kept_bytes_max <= LIMIT + 14);
-        // The codec judges what the scanner lets pass.
+        // The codec checks what the scanner accepts.
         if let Err(violation) = FrameScanner::new(LIMIT as u64).scan(&bytes) {
             let other = [Violation::BadFragment, Violation::InvalidText, Violation::Codec];
             prop_assert!(read.violation.is_some_and(|found| found == violation || other.contains(&found)));
@@ -300,12 +301,12 @@ proptest! {
         let id = message.get("id").and_then(Value::as_u64).filter(|id| (1..=ID_MAX).contains(id));
         match protocol::decode(&text, TEXT_MAX) {
             Ok(ClientMessage::KeepAlive) => {}
-            Ok(ClientMessage::Join { id: read, .. } | ClientMessage::Command { id: read, .. }) => {
+            Ok(ClientMessage::Join(JoinRequest { id: read, .. }) | ClientMessage::Command { id: read, .. }) => {
                 prop_assert_eq!(Some(read), id);
             }
             Err(error) => {
                 prop_assert_eq!(error.id, id);
-                prop_assert_eq!(error.kind, message["type"].as_str().and_then(MessageType::of_name).map(MessageType::name));
+                prop_assert_eq!(error.message_type, message["type"].as_str().and_then(MessageType::from_name));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use callboard::{
     ids::{ConnectionId, Epoch, RoomId, SessionId, StayId, TenantId, Timestamp, UserId},
-    protocol::{Command, Kind, Notice, Settings, StateChange},
+    protocol::{Command, Kind, Notice, OwnCommand, Settings, StateChange},
     room::{
         Room, RoomBasis,
         effect::Effect,
@@ -82,21 +82,20 @@ impl Meeting {
             is_muted,
             ..StateChange::default()
         };
-        self.command(person, Command::UpdateState(change))
+        self.command(person, Command::Own(OwnCommand::UpdateState { change }))
     }
 
     /// Somebody says something to all.
     pub fn say(&mut self, person: u32) -> Vec<Effect> {
-        let message = Command::SendMessage {
+        let message = Command::Own(OwnCommand::SendMessage {
             text: "a message of the length that messages have".to_owned(),
-            target_user_id: None,
-        };
+        });
         self.command(person, message)
     }
 
     /// Somebody gives up their seat.
     pub fn leave(&mut self, person: u32) -> Vec<Effect> {
-        self.command(person, Command::LeaveRoom)
+        self.command(person, Command::Own(OwnCommand::LeaveRoom))
     }
 
     /// What a commit made now would carry.

@@ -8,7 +8,7 @@ use callboard::{
         Version,
     },
     mirror::{Claim, ClaimOutcome, Commit, CommitOutcome, RoomMirror},
-    protocol::{Role, Settings},
+    protocol::{ParticipantFlags, Role, Settings},
     room::record::{
         ChangeSet, EpochStart, Head, ParticipantRecord, SessionHead, TailEvent, TokenHash,
     },
@@ -76,7 +76,7 @@ impl OwnedRoom {
         let frame = format!(
             r#"{{"type":"StateChanged","seq":{seq},"userId":"{}","isMuted":{}}}"#,
             user_id(number),
-            record.is_muted
+            record.flags.is_muted
         );
         let event = TailEvent {
             seq: self.seq,
@@ -115,13 +115,14 @@ fn participant(number: u64, seq: u64) -> ParticipantRecord {
     ParticipantRecord {
         connection_id: ConnectionId(id(100)),
         role: Role::Attendee,
-        is_muted: (seq / PEOPLE).is_multiple_of(2),
-        is_video_on: true,
+        flags: ParticipantFlags {
+            is_muted: (seq / PEOPLE).is_multiple_of(2),
+            is_video_on: true,
+            ..ParticipantFlags::default()
+        },
         joined_at: NOW,
         display_name: format!("Participant {number}"),
         is_away: false,
-        is_hand_raised: false,
-        is_screen_sharing: false,
         stay_id: StayId(id(200)),
         lost_at: None,
         is_role_set: false,

@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     ids::{ConnectionId, RoomId},
-    metrics::{CommandOutcome, CommandType, EvictionReason},
-    protocol::{ClientMessage, Code, Goodbye, GoodbyeReason, Rejection, decode, encode_error},
+    metrics::{CommandLabel, CommandOutcome, EvictionReason},
+    protocol::{Code, Goodbye, GoodbyeReason, Refusal, Rejection, decode, encode_error},
     ws::{
         ClientStream, CommandLimiter, Frames, Incoming, MESSAGE_PARTS_MAX, Outgoing, Reassembly,
         Socket, Undelivered, Verdict, Violation,
@@ -115,8 +115,8 @@ impl Connection {
 
     /// Ends the connection for what its peer did.
     fn violated(&mut self, context: &mut Context<Self>, violation: Violation) {
-        let (eviction, code) = match violation {
-            Violation::TooLarge => (EvictionReason::TooLarge, Code::TooLarge),
+        let eviction = match violation {
+            Violation::TooLarge => EvictionReason::TooLarge,
             Violation::ReservedBit
             | Violation::UnknownOpcode
             | Violation::Unmasked
@@ -124,22 +124,21 @@ impl Connection {
             | Violation::BadLength
             | Violation::BadFragment
             | Violation::Codec
-            | Violation::InvalidText => (EvictionReason::Protocol, Code::BadRequest),
+            | Violation::InvalidText => EvictionReason::Protocol,
         };
         debug!(connection = %self.id, %violation, "connection ended");
         self.gate.node.metrics.eviction(eviction);
-        self.refuse(
-            None,
-            &Rejection {
-                code,
-                message: violation.to_string().into(),
-            },
-        );
-        self.end(context, violation.reason());
+        self.turn_away(context, None, &violation.into());
     }
 
     fn refuse(&self, id: Option<u64>, rejection: &Rejection) {
         self.say([Outgoing::Text(&encode_error(id, rejection))]);
+    }
+
+    /// Refuses a message and ends the connection.
+    fn turn_away(&mut self, context: &mut Context<Self>, id: Option<u64>, refusal: &Refusal) {
+        self.refuse(id, &refusal.rejection);
+        self.end(context, refusal.reason);
     }
 
     /// Says goodbye and closes; the peer has [`CLOSE_TIMEOUT`] to do the same.
@@ -195,7 +194,6 @@ impl Connection {
             | GoodbyeReason::Removed
             | GoodbyeReason::Superseded
             | GoodbyeReason::Left
-            | GoodbyeReason::TooSlow
             | GoodbyeReason::TooLarge
             | GoodbyeReason::RateLimited
             | GoodbyeReason::Timeout
@@ -225,21 +223,14 @@ impl Connection {
         match decode(text, self.gate.limits.text_bytes_max) {
             Err(error) if is_admitted => {
                 metrics.command(
-                    CommandType::Unknown,
+                    CommandLabel::Unknown,
                     CommandOutcome::Refused(error.rejection.code),
                 );
                 self.refuse(error.id, &error.rejection);
             }
             Ok(message) if is_admitted => self.message(context, message),
             refused => {
-                let id = match refused {
-                    Err(error) => error.id,
-                    Ok(ClientMessage::Join { id, .. } | ClientMessage::Command { id, .. }) => {
-                        Some(id)
-                    }
-                    Ok(ClientMessage::KeepAlive) => None,
-                };
-                self.rate_limited(id);
+                self.rate_limited(refused.map_or_else(|error| error.id, |message| message.id()));
             }
         }
     }
@@ -267,7 +258,7 @@ impl Connection {
         }
         let metrics = &self.gate.node.metrics;
         metrics.command(
-            CommandType::Unknown,
+            CommandLabel::Unknown,
             CommandOutcome::Refused(Code::RateLimited),
         );
         self.refuse(id, &Rejection::new(Code::RateLimited, "too many messages"));
@@ -311,8 +302,8 @@ impl Actor for Connection {
         context.run_later(self.gate.limits.join_timeout, |this, context| {
             if matches!(this.phase, Phase::Fresh) {
                 this.gate.node.metrics.eviction(EvictionReason::JoinTimeout);
-                this.refuse(None, &Rejection::new(Code::Timeout, "no JoinRoom in time"));
-                this.end(context, GoodbyeReason::Timeout);
+                let refusal = Refusal::new(GoodbyeReason::Timeout, "no JoinRoom in time");
+                this.turn_away(context, None, &refusal);
             }
         });
     }

@@ -28,7 +28,7 @@ use crate::{
     claims::StartError,
     fd_budget::FdBudget,
     ids::{ConnectionId, NodeId, RoomId, SessionId, StayId, TenantId},
-    protocol::{Code, GoodbyeReason, Rejection, ResumeRequest},
+    protocol::{GoodbyeReason, Refusal, ResumeRequest},
     room::input::{IssuedToken, Join, Resume},
     secrets::{SigningKey, api_key::ApiKeyText},
     ws::{Pace, Socket},
@@ -101,45 +101,24 @@ pub(super) enum Knocked {
     Elsewhere(NodeId),
 }
 
-/// Why a connection cannot go on.
-pub struct Refusal {
-    pub(super) rejection: Rejection,
-    pub(super) reason: GoodbyeReason,
-}
-
-impl Refusal {
-    fn new(code: Code, message: &'static str, reason: GoodbyeReason) -> Self {
-        Self {
-            rejection: Rejection::new(code, message),
-            reason,
-        }
-    }
-
-    fn unauthorized(message: &'static str) -> Self {
-        Self::new(Code::Unauthorized, message, GoodbyeReason::Unauthorized)
-    }
-
-    pub(super) fn unavailable() -> Self {
-        Self::new(
-            Code::Unavailable,
-            "the room is not available now",
-            GoodbyeReason::Unavailable,
-        )
-    }
-}
-
 impl From<StartError> for Refusal {
     fn from(error: StartError) -> Self {
         match error {
-            StartError::RoomNotFound => Self::new(
-                Code::RoomNotFound,
-                "unknown room",
-                GoodbyeReason::RoomNotFound,
-            ),
-            StartError::ForeignTenant => Self::unauthorized("the token is not for this room"),
-            StartError::Elsewhere(_) | StartError::Unavailable => Self::unavailable(),
+            StartError::RoomNotFound => Self::new(GoodbyeReason::RoomNotFound, "unknown room"),
+            StartError::ForeignTenant => unauthorized("the token is not for this room"),
+            StartError::Elsewhere(_) | StartError::Unavailable => unavailable(),
         }
     }
+}
+
+/// Refuses a join token.
+fn unauthorized(message: &'static str) -> Refusal {
+    Refusal::new(GoodbyeReason::Unauthorized, message)
+}
+
+/// Refuses a join whose room cannot be reached now.
+pub(super) fn unavailable() -> Refusal {
+    Refusal::new(GoodbyeReason::Unavailable, "the room is not available now")
 }
 
 impl Gate {
@@ -198,9 +177,8 @@ impl Gate {
         match self.knock(attempt, person).await? {
             Knocked::In(room) => Ok(room),
             Knocked::Elsewhere(_) => Err(Refusal::new(
-                Code::Unavailable,
-                "the room is on another node",
                 GoodbyeReason::Moved,
+                "the room is on another node",
             )),
         }
     }
@@ -230,24 +208,21 @@ impl Gate {
                 socket: Arc::clone(&attempt.socket),
             };
             match room.send(enter).await {
-                Ok(Applied::Done) => return Ok(Knocked::In(room)),
-                Ok(Applied::Refused(rejection, reason)) => {
-                    return Err(Refusal { rejection, reason });
-                }
-                Ok(Applied::Failed) => {
+                Ok(Ok(Applied::Done)) => return Ok(Knocked::In(room)),
+                Ok(Err(refusal)) => return Err(refusal),
+                Ok(Ok(Applied::Failed)) => {
                     return Err(Refusal::new(
-                        Code::Internal,
-                        "the room failed on this join",
                         GoodbyeReason::Internal,
+                        "the room failed on this join",
                     ));
                 }
                 // Busy: many come at once, and what they are told waits for the mirror.
-                Ok(Applied::Busy | Applied::Closing) | Err(_) => {
+                Ok(Ok(Applied::Busy | Applied::Closing)) | Err(_) => {
                     tokio::time::sleep(TRY_AGAIN).await;
                 }
             }
         }
-        Err(Refusal::unavailable())
+        Err(unavailable())
     }
 
     async fn find(
@@ -266,11 +241,7 @@ impl Gate {
             // It may have been let in a moment too late.
             room.do_send(ConnectionClosed { connection_id });
         }
-        Refusal::new(
-            Code::Timeout,
-            "outcome unknown: repeat with the same id",
-            GoodbyeReason::Unavailable,
-        )
+        Refusal::outcome_unknown()
     }
 }
 

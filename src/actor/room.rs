@@ -38,10 +38,10 @@ use crate::{
     claims::Started,
     ids::{ConnectionId, ConnectionMap, Timestamp, Version},
     lease::LeaseView,
-    metrics::{CommandOutcome, CommandType},
+    metrics::{CommandLabel, CommandOutcome},
     mirror::writer::MirrorWriter,
     owner::Owner,
-    protocol::Rejection,
+    protocol::{MessageType, Rejection},
     room::{
         Room,
         admin::AdminReply,
@@ -205,7 +205,7 @@ impl RoomActor {
             | Input::End(_) => (None, None),
         };
         let owner = &mut self.owner;
-        let kind = command_type(&input);
+        let kind = command_label(&input);
         let decided = catch_unwind(AssertUnwindSafe(|| {
             #[cfg(test)]
             super::tests::fail_if_told(&input);
@@ -359,12 +359,12 @@ fn deadline_of(room: &Room) -> Option<Timestamp> {
 }
 
 /// What kind of request an input is, for the metrics.
-fn command_type(input: &Input) -> Option<CommandType> {
+fn command_label(input: &Input) -> Option<CommandLabel> {
     match input {
-        Input::Join(_) => Some(CommandType::JoinRoom),
-        Input::Command { command, .. } => Some(CommandType::from(command)),
-        Input::KeepAlive { .. } => Some(CommandType::KeepAlive),
-        Input::Admin { .. } => Some(CommandType::Admin),
+        Input::Join(_) => Some(CommandLabel::Message(MessageType::JoinRoom)),
+        Input::Command { command, .. } => Some(CommandLabel::Message(command.message_type())),
+        Input::KeepAlive { .. } => Some(CommandLabel::Message(MessageType::KeepAlive)),
+        Input::Admin { .. } => Some(CommandLabel::Admin),
         Input::ConnectionLost { .. }
         | Input::Tick
         | Input::Suspend

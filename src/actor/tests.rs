@@ -32,7 +32,7 @@ mod turns;
 mod view;
 
 use crate::{
-    protocol::Command,
+    protocol::{Command, OwnCommand},
     room::{effect::Effect, input::Input},
 };
 
@@ -44,7 +44,7 @@ const FAIL_LATER: &str = "fail outside the rules";
 /// Panics in place of the rules, if a test says so.
 pub(super) fn fail_if_told(input: &Input) {
     if let Input::Command {
-        command: Command::SendMessage { text, .. },
+        command: Command::Own(OwnCommand::SendMessage { text, .. }),
         ..
     } = input
     {

@@ -28,10 +28,10 @@ impl Face {
     fn new(participant: &ParticipantView) -> Self {
         Self {
             role: participant.role,
-            is_muted: participant.is_muted,
-            is_video_on: participant.is_video_on,
-            is_screen_sharing: participant.is_screen_sharing,
-            is_hand_raised: participant.is_hand_raised,
+            is_muted: participant.flags.is_muted,
+            is_video_on: participant.flags.is_video_on,
+            is_screen_sharing: participant.flags.is_screen_sharing,
+            is_hand_raised: participant.flags.is_hand_raised,
             is_away: participant.is_away,
         }
     }

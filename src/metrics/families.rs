@@ -1,4 +1,4 @@
-//! The families: one field each, with the sentence that Prometheus shows for it.
+//! The families: one field each, with the sentence that Prometheus shows.
 
 use std::sync::OnceLock;
 
@@ -7,14 +7,14 @@ use prometheus::{
     core::Collector,
 };
 
-use super::labels::{CommandType, EvictionReason, ForwardOutcome, RefusedConnection};
+use super::labels::{CommandLabel, EvictionReason, ForwardOutcome, RefusedConnection};
 
 /// Bounds of the buckets of HTTP latencies, in seconds.
 const HTTP_BUCKETS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// The families that the server's own pieces write.
+/// The families that the server itself counts.
 #[derive(Clone, Debug)]
 pub struct Families {
     /// Live rooms of this node.
@@ -25,7 +25,7 @@ pub struct Families {
     pub connections: IntGauge,
     /// Clients of this node whose room is on another.
     pub forwarded_connections: IntGauge,
-    /// Rooms that go on without durability.
+    /// Rooms that continue without durability.
     pub rooms_degraded: IntGauge,
     /// 1 while SQL answers.
     pub store_up: IntGauge,
@@ -33,7 +33,7 @@ pub struct Families {
     pub lease_held: IntGauge,
     /// Rooms of other nodes that were continued here.
     pub rooms_taken_over_total: IntCounter,
-    /// Rooms that successors took from this node when it was drained.
+    /// Rooms that successors took when this node was drained.
     pub rooms_handed_over_total: IntCounter,
     /// Rooms given up because another node owns them, or may.
     pub rooms_given_up_total: IntCounter,
@@ -43,12 +43,12 @@ pub struct Families {
     pub sessions_recorded_total: IntCounter,
     /// Failed attempts to write sessions.
     pub recorder_retries_total: IntCounter,
-    /// Relays not passed on because their target was behind.
+    /// Relays dropped because their target was behind.
     pub relays_dropped_total: IntCounter,
     /// By type and outcome; see [`Metrics::command`](super::Metrics::command).
     pub(super) commands_total: IntCounterVec,
-    /// Of them the applied ones, by type: nearly all, found without a look at labels.
-    pub(super) applied: [OnceLock<IntCounter>; CommandType::ALL.len()],
+    /// The applied ones by type. They are nearly all, and are counted without a search for labels.
+    pub(super) applied: [OnceLock<IntCounter>; CommandLabel::COUNT],
     /// By reason; see [`Metrics::eviction`](super::Metrics::eviction).
     pub(super) evictions_total: IntCounterVec,
     /// By reason; see [`Metrics::refused_connection`](super::Metrics::refused_connection).
@@ -65,7 +65,7 @@ pub struct Families {
     build_info: IntGaugeVec,
 }
 
-/// Why a family can be made: its name and labels are written here.
+/// Why creating a family cannot fail.
 const VALID: &str = "names and labels of families are fixed and valid";
 
 fn options(name: &str, help: &str) -> Opts {
@@ -139,7 +139,7 @@ impl Families {
                 "Commands by type and outcome: applied or the code of the refusal.",
                 &["type", "outcome"],
             ),
-            applied: [const { OnceLock::new() }; CommandType::ALL.len()],
+            applied: [const { OnceLock::new() }; CommandLabel::COUNT],
             evictions_total: counters(
                 "evictions_total",
                 "Connections closed for what their peer did or failed to do.",
@@ -185,7 +185,8 @@ impl Families {
         families
     }
 
-    /// Makes the members of small families exist from the start: an alert on a rate needs the zero before the first.
+    /// Creates the members of small families at the start: an alert on a rate needs the zero before
+    /// the first event.
     fn show_zeros(&self) {
         for reason in EvictionReason::ALL {
             self.evictions_total.with_label_values(&[reason.as_str()]);

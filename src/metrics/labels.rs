@@ -1,6 +1,6 @@
 //! The closed sets of label values.
 
-use crate::protocol::{Code, Command};
+use crate::protocol::{Code, MessageType};
 
 /// Declares an enum whose variants are the values of one label.
 macro_rules! label {
@@ -15,7 +15,7 @@ macro_rules! label {
             /// All values.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
-            /// The label's text.
+            /// Returns the label's text.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -26,138 +26,89 @@ macro_rules! label {
     };
 }
 
-label! {
-    /// What a client sent, by its `type`.
-    CommandType {
-        /// A join or a resume.
-        JoinRoom = "JoinRoom",
-        /// See [`Command::UpdateState`].
-        UpdateState = "UpdateState",
-        /// See [`Command::SendOffer`].
-        SendOffer = "SendOffer",
-        /// See [`Command::SendAnswer`].
-        SendAnswer = "SendAnswer",
-        /// See [`Command::SendIceCandidate`].
-        SendIceCandidate = "SendIceCandidate",
-        /// See [`Command::SendMessage`].
-        SendMessage = "SendMessage",
-        /// See [`Command::MuteParticipant`].
-        MuteParticipant = "MuteParticipant",
-        /// See [`Command::RemoveParticipant`].
-        RemoveParticipant = "RemoveParticipant",
-        /// See [`Command::AdmitParticipant`].
-        AdmitParticipant = "AdmitParticipant",
-        /// See [`Command::DenyParticipant`].
-        DenyParticipant = "DenyParticipant",
-        /// See [`Command::SetRole`].
-        SetRole = "SetRole",
-        /// See [`Command::LockRoom`].
-        LockRoom = "LockRoom",
-        /// See [`Command::StartRecording`].
-        StartRecording = "StartRecording",
-        /// See [`Command::StopRecording`].
-        StopRecording = "StopRecording",
-        /// See [`Command::EndRoom`].
-        EndRoom = "EndRoom",
-        /// See [`Command::LeaveRoom`].
-        LeaveRoom = "LeaveRoom",
-        /// The heartbeat of browsers.
-        KeepAlive = "KeepAlive",
-        /// Asked over HTTP.
-        Admin = "admin",
-        /// Unreadable or of a type that we do not know.
-        Unknown = "unknown",
-    }
+/// The `type` of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CommandLabel {
+    /// A message of a client.
+    Message(MessageType),
+    /// A request over HTTP.
+    Admin,
+    /// A message that cannot be read or has an unknown type.
+    Unknown,
 }
 
-impl From<&Command> for CommandType {
-    fn from(command: &Command) -> Self {
-        match command {
-            Command::UpdateState(_) => Self::UpdateState,
-            Command::SendOffer { .. } => Self::SendOffer,
-            Command::SendAnswer { .. } => Self::SendAnswer,
-            Command::SendIceCandidate { .. } => Self::SendIceCandidate,
-            Command::SendMessage { .. } => Self::SendMessage,
-            Command::MuteParticipant { .. } => Self::MuteParticipant,
-            Command::RemoveParticipant { .. } => Self::RemoveParticipant,
-            Command::AdmitParticipant { .. } => Self::AdmitParticipant,
-            Command::DenyParticipant { .. } => Self::DenyParticipant,
-            Command::SetRole { .. } => Self::SetRole,
-            Command::LockRoom { .. } => Self::LockRoom,
-            Command::StartRecording => Self::StartRecording,
-            Command::StopRecording => Self::StopRecording,
-            Command::EndRoom => Self::EndRoom,
-            Command::LeaveRoom => Self::LeaveRoom,
+impl CommandLabel {
+    /// The number of labels.
+    pub(super) const COUNT: usize = MessageType::ALL.len() + 2;
+
+    /// Returns the label's text.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Message(message_type) => message_type.name(),
+            Self::Admin => "admin",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Returns a number below [`CommandLabel::COUNT`].
+    pub(super) const fn index(self) -> usize {
+        match self {
+            Self::Message(message_type) => message_type as usize,
+            Self::Admin => MessageType::ALL.len(),
+            Self::Unknown => MessageType::ALL.len() + 1,
         }
     }
 }
 
-/// What became of a command.
+/// The `outcome` of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CommandOutcome {
-    /// It took effect, or had none to take.
+    /// It took effect, or there was nothing to change.
     Applied,
-    /// Refused with this code.
+    /// It was refused with this code.
     Refused(Code),
 }
 
 impl CommandOutcome {
-    /// The label's text: `applied` or the code as on the wire.
+    /// Returns the label's text: `applied` or the code on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Applied => "applied",
-            Self::Refused(code) => match code {
-                Code::BadRequest => "bad_request",
-                Code::Unauthorized => "unauthorized",
-                Code::Forbidden => "forbidden",
-                Code::RoleNotAllowed => "role_not_allowed",
-                Code::Banned => "banned",
-                Code::RoomFull => "room_full",
-                Code::RoomLocked => "room_locked",
-                Code::Duplicate => "duplicate",
-                Code::RoomNotFound => "room_not_found",
-                Code::NotInRoom => "not_in_room",
-                Code::TargetNotFound => "target_not_found",
-                Code::Superseded => "superseded",
-                Code::Unavailable => "unavailable",
-                Code::TooLarge => "too_large",
-                Code::RateLimited => "rate_limited",
-                Code::Timeout => "timeout",
-                Code::Internal => "internal",
-            },
+            Self::Refused(code) => code.as_str(),
         }
     }
 }
 
 label! {
-    /// Why the server closed a connection for what its peer did or failed to do.
+    /// Why the server closed a connection because of its peer.
     EvictionReason {
-        /// Took nothing for `limits.slow_ms`.
+        /// The peer read nothing for `limits.slow_ms`.
         Slow = "slow",
-        /// More than `limits.outgoing_bytes_max` waited for it.
+        /// More than `limits.outgoing_bytes_max` waited for the peer.
         Backlog = "backlog",
-        /// Announced or sent more than `limits.frame_bytes_max`, or broke the framing.
+        /// A message exceeded `limits.frame_bytes_max`.
         TooLarge = "too_large",
-        /// Passed `limits.refusals_max`.
+        /// More than `limits.refusals_max` messages were refused.
         Flood = "flood",
-        /// Did not join in `connection.join_timeout_ms`.
+        /// No `JoinRoom` within `connection.join_timeout_ms`.
         JoinTimeout = "join_timeout",
-        /// Silent for `connection.ping_timeout_ms`.
+        /// Nothing was received for `connection.ping_timeout_ms`.
         Silent = "silent",
-        /// Against the WebSocket protocol (RFC 6455).
+        /// The frames break the WebSocket protocol (RFC 6455).
         Protocol = "protocol",
     }
 }
 
 label! {
-    /// Why a connection was not let in.
+    /// Why a connection was not accepted.
     RefusedConnection {
-        /// `limits.connections_max` are open, or as many as there are files for.
+        /// `limits.connections_max` are open, or there are no file descriptors left.
         Full = "full",
         /// Its `Origin` is not among `http.allowed_origins`.
         Origin = "origin",
-        /// It offers only sub-protocols that we do not speak.
+        /// It offers only unknown sub-protocols.
         Subprotocol = "subprotocol",
         /// The node starts or drains.
         NotReady = "not_ready",
@@ -165,22 +116,22 @@ label! {
 }
 
 label! {
-    /// What became of something that was for another node.
+    /// The result of a call to another node.
     ForwardOutcome {
-        /// It answered, whatever it said.
+        /// The node answered.
         Answered = "answered",
-        /// The room was not there.
+        /// The room is not on that node.
         Moved = "moved",
-        /// Nobody listened.
+        /// The connection was refused.
         Refused = "refused",
         /// No answer in time.
         Silent = "silent",
-        /// An answer that was not understood.
+        /// The answer was not understood.
         Failed = "failed",
     }
 }
 
-/// The method, if it is one that HTTP clients use: anybody may send any other word.
+/// Returns the method if it is a usual one, else `other`: clients may send any word.
 pub(super) fn known_method(method: &str) -> &'static str {
     ["GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS"]
         .into_iter()
@@ -188,7 +139,7 @@ pub(super) fn known_method(method: &str) -> &'static str {
         .unwrap_or("other")
 }
 
-/// `2xx` and its like.
+/// Returns `2xx` and the like.
 pub(super) fn status_class(status: u16) -> &'static str {
     match status / 100 {
         1 => "1xx",
@@ -210,6 +161,14 @@ mod tests {
             let wire = serde_json::to_value(code).unwrap();
             assert_eq!(wire, CommandOutcome::Refused(code).as_str());
         }
+    }
+
+    #[test]
+    fn every_command_label_has_its_own_index() {
+        let messages = MessageType::ALL.iter().copied().map(CommandLabel::Message);
+        let labels = messages.chain([CommandLabel::Admin, CommandLabel::Unknown]);
+        let indices: Vec<usize> = labels.map(CommandLabel::index).collect();
+        assert_eq!(indices, Vec::from_iter(0..CommandLabel::COUNT));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     ids::{Epoch, RoomId, Seq, SessionId, StayId, TenantId, UserId},
-    protocol::{Command, Kind, Notice, Settings},
+    protocol::{Command, Kind, Notice, OwnCommand, Settings},
     room::{
         RoomBasis,
         input::{IssuedToken, Join},
@@ -99,10 +99,9 @@ impl Stage {
 
     fn say(&mut self, text: &str) {
         self.last_id += 1;
-        let command = Command::SendMessage {
+        let command = Command::Own(OwnCommand::SendMessage {
             text: text.to_owned(),
-            target_user_id: None,
-        };
+        });
         let input = Input::Command {
             connection_id: connection(1),
             id: self.last_id,
@@ -116,7 +115,7 @@ impl Stage {
         let input = Input::Command {
             connection_id: connection(1),
             id: self.last_id,
-            command: Command::LeaveRoom,
+            command: Command::Own(OwnCommand::LeaveRoom),
         };
         let _ = self.owner.apply(self.now, input);
     }

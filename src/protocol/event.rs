@@ -1,125 +1,126 @@
-//! What the room tells everybody: events with their place in the room's one order, encoded once.
+//! What the room tells everybody: events in the room's one order, encoded once.
 
 use bytestring::ByteString;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
-    command::StateChange,
+    state::StateChange,
     view::{ParticipantView, Role},
+    wire_enum::wire_enum,
 };
 use crate::ids::{Seq, Timestamp, UserId};
 
-/// Why a stay ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LeaveReason {
-    /// Left by own command.
-    Left,
-    /// Connection lost and not resumed within the grace period.
-    Timeout,
-    /// Removed by a host or an admin; may return.
-    Removed,
-    /// Removed and may not return.
-    Banned,
-    /// The same user took the seat with a new stay.
-    Superseded,
-    /// The session ended with this person inside.
-    Ended,
+wire_enum! {
+    /// Why a stay ended.
+    pub enum LeaveReason {
+        /// The participant sent `LeaveRoom`.
+        Left = "left",
+        /// The connection was lost and not resumed within the grace period.
+        Timeout = "timeout",
+        /// Removed by a host or an admin; may return.
+        Removed = "removed",
+        /// Removed and may not return.
+        Banned = "banned",
+        /// The same user began a new stay.
+        Superseded = "superseded",
+        /// The session ended during the stay.
+        Ended = "ended",
+    }
 }
 
-/// Why a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum EndReason {
-    /// Everybody was gone for `departure_timeout`.
-    Empty,
-    /// A host or an admin ended it.
-    Ended,
-    /// `maxDurationSecs` was over.
-    MaxDuration,
-    /// The room was deleted.
-    Deleted,
-    /// The room failed more often than its restart budget allows.
-    Failed,
-    /// The mirror no longer knew the room.
-    Lost,
+wire_enum! {
+    /// Why a session ended.
+    pub enum EndReason {
+        /// Nobody was in the room for `departure_timeout`.
+        Empty = "empty",
+        /// A host or an admin ended it.
+        Ended = "ended",
+        /// It reached `maxDurationSecs`.
+        MaxDuration = "max_duration",
+        /// The room was deleted.
+        Deleted = "deleted",
+        /// The room failed more often than its restart budget allows.
+        Failed = "failed",
+        /// The mirror lost the room.
+        Lost = "lost",
+    }
 }
 
-/// A room event; `seq` is added by [`Event::encode`].
+/// A room event; [`Event::encode`] adds `seq`.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all_fields = "camelCase")]
 pub enum Event<'a> {
-    /// Somebody took a seat.
+    /// A stay began.
     ParticipantJoined {
-        /// Their fields stand beside `seq`.
+        /// Its fields stand beside `seq`.
         #[serde(flatten)]
         participant: &'a ParticipantView,
     },
-    /// Somebody's state changed; only what changed is given.
+    /// A participant's state changed; only what changed is given.
     StateChanged {
-        /// Whose.
+        /// Whose state.
         user_id: UserId,
-        /// The host who did it; absent: the person themself, the server or an admin.
+        /// The host who did it; absent if the participant, the server or an admin did.
         #[serde(skip_serializing_if = "Option::is_none")]
         by_user_id: Option<UserId>,
-        /// Their own switches.
+        /// The flags that changed.
         #[serde(flatten)]
         change: StateChange,
-        /// Connection lost or back.
+        /// The connection was lost or is back.
         #[serde(skip_serializing_if = "Option::is_none")]
         is_away: Option<bool>,
     },
     /// A stay ended.
     ParticipantLeft {
-        /// Whose.
+        /// Whose stay.
         user_id: UserId,
-        /// Why.
+        /// Why it ended.
         reason: LeaveReason,
-        /// The host who did it.
+        /// The host who ended it.
         #[serde(skip_serializing_if = "Option::is_none")]
         by_user_id: Option<UserId>,
     },
     /// A role changed.
     RoleChanged {
-        /// Whose.
+        /// Whose role.
         user_id: UserId,
-        /// To what.
+        /// The new role.
         role: Role,
-        /// The host who did it; null: an admin.
+        /// The host who changed it; null if an admin did.
         by_user_id: Option<UserId>,
     },
-    /// Locked or unlocked.
+    /// The room was locked or unlocked.
     RoomLocked {
-        /// New state.
+        /// The new state.
         is_locked: bool,
-        /// The host who did it.
+        /// The host who changed it.
         by_user_id: UserId,
     },
-    /// Recording started or stopped.
+    /// The recording started or stopped.
     RecordingChanged {
-        /// New state.
+        /// The new state.
         is_recording: bool,
-        /// The host who did it.
+        /// The host who changed it.
         by_user_id: UserId,
     },
-    /// Chat to all.
+    /// Chat to everybody.
     MessageReceived {
-        /// Null: the system.
+        /// Null if the system wrote it.
         source_user_id: Option<UserId>,
         /// As sent.
         text: &'a str,
-        /// When the room took it.
+        /// When the room accepted it.
         sent_at: Timestamp,
     },
-    /// The session is over.
+    /// The session ended.
     RoomEnded {
-        /// Why.
+        /// Why it ended.
         reason: EndReason,
     },
 }
 
 impl Event<'_> {
-    /// The JSON object, the same for every recipient.
+    /// Returns the JSON object, the same for every recipient.
     #[must_use]
     pub fn encode(&self, seq: Seq) -> ByteString {
         #[derive(Serialize)]

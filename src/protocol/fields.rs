@@ -1,4 +1,5 @@
-//! The fields of a client's message, picked out in one pass over its bytes and read when their type is known.
+//! The fields of a client's message: collected in one pass over its bytes, read once its type is
+//! known.
 
 use std::borrow::Cow;
 
@@ -9,77 +10,80 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
-    message_type::MessageType,
-    rejection::{Code, Rejection},
+    command::MessageType,
+    refusal::{Code, Rejection},
 };
 
-/// Highest command id: the largest integer that every JSON implementation keeps exactly (RFC 8259 section 6).
+/// Highest command id: the largest integer that every JSON implementation keeps exactly (RFC 8259
+/// section 6).
 pub const ID_MAX: u64 = (1 << 53) - 1;
 
-/// Every field that some message has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(field_identifier, rename_all = "camelCase")]
-pub(super) enum Field {
-    Type,
-    Id,
-    RoomId,
-    Token,
-    Resume,
-    Region,
-    IsMuted,
-    IsVideoOn,
-    IsScreenSharing,
-    IsHandRaised,
-    TargetUserId,
-    UserId,
-    Sdp,
-    Candidate,
-    Text,
-    Ban,
-    Role,
-    IsLocked,
-    #[serde(other)]
-    Unknown,
-}
-
-impl Field {
-    /// As on the wire, for error texts.
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Type => "type",
-            Self::Id => "id",
-            Self::RoomId => "roomId",
-            Self::Token => "token",
-            Self::Resume => "resume",
-            Self::Region => "region",
-            Self::IsMuted => "isMuted",
-            Self::IsVideoOn => "isVideoOn",
-            Self::IsScreenSharing => "isScreenSharing",
-            Self::IsHandRaised => "isHandRaised",
-            Self::TargetUserId => "targetUserId",
-            Self::UserId => "userId",
-            Self::Sdp => "sdp",
-            Self::Candidate => "candidate",
-            Self::Text => "text",
-            Self::Ban => "ban",
-            Self::Role => "role",
-            Self::IsLocked => "isLocked",
-            Self::Unknown => "unknown",
+macro_rules! fields {
+    ($($field:ident = $name:literal),+ $(,)?) => {
+        /// A field that some message has.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+        #[serde(field_identifier)]
+        pub(super) enum Field {
+            $(
+                #[doc = concat!("`", $name, "`")]
+                #[serde(rename = $name)]
+                $field,
+            )+
+            /// A field that no message has.
+            #[serde(other)]
+            Unknown,
         }
-    }
+
+        impl Field {
+            /// Returns the name on the wire.
+            #[must_use]
+            pub(super) const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$field => $name,)+
+                    Self::Unknown => "unknown",
+                }
+            }
+        }
+    };
 }
 
-/// Known fields as raw JSON, borrowed from the message. Of a repeated field the last one counts, as in browsers.
-#[derive(Default)]
+fields! {
+    Type = "type",
+    Id = "id",
+    RoomId = "roomId",
+    Token = "token",
+    Resume = "resume",
+    Region = "region",
+    IsMuted = "isMuted",
+    IsVideoOn = "isVideoOn",
+    IsScreenSharing = "isScreenSharing",
+    IsHandRaised = "isHandRaised",
+    TargetUserId = "targetUserId",
+    UserId = "userId",
+    Sdp = "sdp",
+    Candidate = "candidate",
+    Text = "text",
+    Ban = "ban",
+    Role = "role",
+    IsLocked = "isLocked",
+}
+
+/// Known fields as raw JSON, borrowed from the message. The last one of a repeated field counts, as
+/// in browsers.
 pub(super) struct Fields<'a> {
     values: [Option<&'a RawValue>; Field::Unknown as usize],
+    /// Longest `text` in bytes.
+    pub text_bytes_max: usize,
 }
 
 impl<'a> Fields<'a> {
-    /// Reads a message; the flag says whether it was one whole JSON object. What was read before a fault is kept, so that
-    /// the id can still be echoed.
-    pub fn collect(text: &'a str) -> (Self, bool) {
-        let mut fields = Self::default();
+    /// Collects the fields of a message. Returns also whether it is one whole JSON object. What was
+    /// read before a fault is kept, so that the id can still be echoed.
+    pub fn collect(text: &'a str, text_bytes_max: usize) -> (Self, bool) {
+        let mut fields = Self {
+            values: [None; Field::Unknown as usize],
+            text_bytes_max,
+        };
         let mut json = serde_json::Deserializer::from_str(text);
         let outcome = json
             .deserialize_map(Collect(&mut fields))
@@ -87,14 +91,14 @@ impl<'a> Fields<'a> {
         (fields, outcome.is_ok())
     }
 
-    /// The message's type, when it is a known one.
+    /// Returns the message's type, or `None` if it is absent or unknown.
     pub fn message_type(&self) -> Option<MessageType> {
         let raw = self.get(Field::Type)?;
         let name: Cow<'a, str> = read_text(raw)?;
-        MessageType::of_name(&name)
+        MessageType::from_name(&name)
     }
 
-    /// The message's id.
+    /// Returns the message's id.
     pub fn id(&self) -> Result<u64, Rejection> {
         let id = self.required(Field::Id, "an integer")?;
         if (1..=ID_MAX).contains(&id) {
@@ -104,12 +108,17 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A field as it stands in the message.
+    /// Returns a field's JSON.
     pub fn get(&self, field: Field) -> Option<&'a RawValue> {
         self.values[field as usize]
     }
 
-    /// A field that must be there; `expected` says what it must be, for the error text.
+    /// Returns whether a field is there and not null.
+    pub fn has(&self, field: Field) -> bool {
+        self.get(field).is_some_and(|raw| raw.get() != "null")
+    }
+
+    /// Reads a field that must be there. `expected` is for the error text.
     pub fn required<T: Deserialize<'a>>(
         &self,
         field: Field,
@@ -119,7 +128,7 @@ impl<'a> Fields<'a> {
         serde_json::from_str(raw.get()).map_err(|_| not_a(field, expected))
     }
 
-    /// A field that may be absent or null.
+    /// Reads a field that may be absent or null.
     pub fn optional<T: Deserialize<'a>>(
         &self,
         field: Field,
@@ -132,7 +141,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A JSON string, borrowed where it has no escapes.
+/// Reads a JSON string; borrows it if it has no escapes.
 fn read_text(raw: &RawValue) -> Option<Cow<'_, str>> {
     let text = raw.get();
     let bare = text.strip_prefix('"')?.strip_suffix('"')?;
@@ -143,17 +152,17 @@ fn read_text(raw: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
-/// A refusal that names the field, never its content.
+/// Creates a rejection that names the field, never its content.
 pub(super) fn bad_request(field: Field, problem: &str) -> Rejection {
-    refusal(Code::BadRequest, field, problem)
+    rejection(Code::BadRequest, field, problem)
 }
 
-/// A refusal for length.
+/// Creates a rejection for a field that is too long.
 pub(super) fn too_large(field: Field, problem: &str) -> Rejection {
-    refusal(Code::TooLarge, field, problem)
+    rejection(Code::TooLarge, field, problem)
 }
 
-/// A refusal of an absent field.
+/// Creates a rejection for an absent field.
 pub(super) fn missing(field: Field) -> Rejection {
     bad_request(field, "is missing")
 }
@@ -162,14 +171,14 @@ fn not_a(field: Field, expected: &str) -> Rejection {
     bad_request(field, &format!("must be {expected}"))
 }
 
-fn refusal(code: Code, field: Field, problem: &str) -> Rejection {
+fn rejection(code: Code, field: Field, problem: &str) -> Rejection {
     Rejection {
         code,
         message: Cow::Owned(format!("{} {problem}", field.name())),
     }
 }
 
-/// Fills [`Fields`] from outside, so that they outlive a fault in the middle of the message.
+/// Fills [`Fields`] through a reference, so that they outlive a fault in the middle of the message.
 struct Collect<'f, 'a>(&'f mut Fields<'a>);
 
 impl<'de> Visitor<'de> for Collect<'_, 'de> {
@@ -182,8 +191,7 @@ impl<'de> Visitor<'de> for Collect<'_, 'de> {
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
         while let Some(field) = map.next_key::<Field>()? {
             match self.0.values.get_mut(field as usize) {
-                Some(slot) => *slot = Some(map.next_value::<&'de RawValue>()?),
-                // Unknown fields are ignored.
+                Some(value) => *value = Some(map.next_value::<&'de RawValue>()?),
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }

@@ -4,73 +4,73 @@ use bytestring::ByteString;
 use serde::Serialize;
 
 use super::{
-    rejection::{Code, Rejection},
+    refusal::{Code, Rejection},
     view::{ParticipantView, RoomView, WaitingView},
 };
 use crate::ids::{ConnectionId, Seq, SessionId, Timestamp, UserId};
 
-/// Something told to one connection.
+/// A message for one connection.
 #[derive(Clone, Debug)]
 pub enum Notice {
-    /// Admitted, or resumed with a snapshot.
+    /// Joined, or resumed with a snapshot.
     RoomJoined(Box<Joined>),
     /// Resumed without a gap.
     RoomResumed(Box<Resumed>),
-    /// Wait for a host.
+    /// The client waits until a host admits it.
     LobbyWaiting {
-        /// Of the `JoinRoom`.
+        /// The id of the `JoinRoom`.
         id: u64,
     },
-    /// A host said no.
+    /// A host refused the client.
     LobbyDenied {
-        /// Of the `JoinRoom`.
+        /// The id of the `JoinRoom`.
         id: u64,
     },
     /// A command took effect.
     Ack {
-        /// Of the command.
+        /// The id of the command.
         id: u64,
-        /// The room's last event by then.
+        /// The room's last event at that time.
         seq: Seq,
     },
     /// A relay was accepted.
     RelayAck {
-        /// Of the command.
+        /// The id of the command.
         id: u64,
-        /// The room's last event by then.
+        /// The room's last event at that time.
         seq: Seq,
     },
     /// A command was refused.
     Error {
-        /// Of the command, when it could be read.
+        /// The id of the command, if it could be read.
         id: Option<u64>,
-        /// Why.
+        /// Why it was refused.
         rejection: Rejection,
     },
-    /// Who waits now; hosts only.
+    /// Who waits in the lobby; for hosts only.
     LobbyChanged {
         /// Complete, longest waiting first.
         waiting: Vec<WaitingView>,
     },
-    /// Where the media servers are.
+    /// The media server of the room.
     SfuEndpoint {
-        /// Address.
+        /// As clients reach it.
         ip: String,
-        /// Port.
+        /// UDP or TCP port.
         port: u16,
-        /// Of this connection's media transport.
+        /// Names this connection's media transport.
         transport_id: ConnectionId,
         /// The room's region.
         region: String,
     },
-    /// The mirror stopped or resumed taking changes.
+    /// The mirror stopped or resumed accepting changes.
     DurabilityChanged {
-        /// New state.
+        /// The new state.
         durable: bool,
     },
     /// The answer to `KeepAlive`.
     KeepAlive {
-        /// The room's last event by then.
+        /// The room's last event at that time.
         seq: Seq,
     },
 }
@@ -79,48 +79,48 @@ pub enum Notice {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Joined {
-    /// Of the `JoinRoom`.
+    /// The id of the `JoinRoom`.
     pub id: u64,
-    /// That of one's own `ParticipantJoined`; after a gap: the room's last event.
+    /// The client's own `ParticipantJoined`; after a gap, the room's last event.
     pub seq: Seq,
-    /// The session.
+    /// The session of the stay.
     pub session_id: SessionId,
-    /// This connection.
+    /// This connection, for the next resume.
     pub connection_id: ConnectionId,
     /// For the next resume.
     pub resume_token: String,
-    /// Oneself.
+    /// The client itself.
     #[serde(rename = "self")]
     pub own: ParticipantView,
-    /// The room.
+    /// Settings and state of the room.
     pub room: RoomView,
-    /// Everybody, oneself included.
+    /// Everybody in the room, the client included.
     pub participants: Vec<ParticipantView>,
-    /// A resume whose missed events cannot be replayed.
+    /// The missed events of a resume cannot be replayed.
     pub is_snapshot_after_gap: bool,
 }
 
 /// The content of `RoomResumed`.
 #[derive(Clone, Debug)]
 pub struct Resumed {
-    /// Of the `JoinRoom`.
+    /// The id of the `JoinRoom`.
     pub id: u64,
     /// The room's last event.
     pub seq: Seq,
-    /// The session.
+    /// The session of the stay.
     pub session_id: SessionId,
-    /// This connection.
+    /// This connection, for the next resume.
     pub connection_id: ConnectionId,
     /// For the next resume.
     pub resume_token: String,
-    /// Events after `lastSeq`, as sent to the others.
+    /// The events after `lastSeq`, as sent to the others.
     pub missed: Vec<ByteString>,
-    /// Relays may be missing: restart ICE.
+    /// Relays may be missing: the client restarts ICE.
     pub relays_lost: bool,
 }
 
 impl Notice {
-    /// The JSON object. `durable`: whether the mirror holds all that came before it.
+    /// Returns the JSON object; `durable` says whether the mirror holds everything before it.
     #[must_use]
     pub fn encode(&self, durable: bool) -> ByteString {
         let text = match self {
@@ -167,7 +167,7 @@ impl Notice {
 }
 
 impl Resumed {
-    /// Missed events are spliced in as they were sent: the same JSON for everybody.
+    /// Inserts the missed events as they were sent: the same JSON for everybody.
     fn encode(&self, durable: bool) -> ByteString {
         let missed = self
             .missed
@@ -188,7 +188,7 @@ impl Resumed {
     }
 }
 
-/// An `Error` object, also for connections that no room knows yet.
+/// Returns an `Error` object.
 #[must_use]
 pub fn encode_error(id: Option<u64>, rejection: &Rejection) -> ByteString {
     #[derive(Serialize)]
@@ -210,10 +210,10 @@ pub fn encode_error(id: Option<u64>, rejection: &Rejection) -> ByteString {
     .into()
 }
 
-/// A passed-on object of one participant for another.
+/// A message of one participant for another.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all_fields = "camelCase")]
-pub(crate) enum Relayed<'a> {
+pub(crate) enum RelayedMessage<'a> {
     ReceiveOffer {
         source_user_id: UserId,
         sdp: &'a serde_json::value::RawValue,
@@ -234,7 +234,7 @@ pub(crate) enum Relayed<'a> {
     },
 }
 
-impl Relayed<'_> {
+impl RelayedMessage<'_> {
     pub(crate) fn encode(&self) -> ByteString {
         to_json(self).into()
     }

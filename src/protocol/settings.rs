@@ -1,66 +1,55 @@
-//! What a tenant decides about a room: the settings JSON and its bounds.
+//! What a tenant decides about a room: the settings as JSON, and their bounds.
 
 use serde::{Deserialize, Serialize};
 
-/// Bounds of `maxParticipants`.
+use super::wire_enum::wire_enum;
+
+/// Lower bound of `maxParticipants`.
 pub const PARTICIPANTS_MIN: u32 = 1;
-/// See [`PARTICIPANTS_MIN`].
+/// Upper bound of `maxParticipants`.
 pub const PARTICIPANTS_MAX: u32 = 10_000;
-/// Longest `maxDurationSecs`: seven days.
+/// Upper bound of `maxDurationSecs`: seven days.
 pub const DURATION_SECS_MAX: u32 = 7 * 24 * 3600;
 
-/// The kind of a joiner, as a token and `allowedRoles` name it.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    utoipa::ToSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// The owner of the room and those made host.
-    Host,
-    /// Everybody else.
-    Guest,
+wire_enum! {
+    /// The kind of a joiner, as tokens and `allowedRoles` name it.
+    pub enum Kind {
+        /// The owner of the room and those made host.
+        Host = "host",
+        /// Everybody else.
+        Guest = "guest",
+    }
 }
 
-/// What happens when a user who holds a seat joins again without resuming.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum DuplicatePolicy {
-    /// The newer connection wins; the older stay is superseded.
-    #[default]
-    Replace,
-    /// The newer is refused while the seat is connected; an away seat may be taken by its own user.
-    Reject,
+wire_enum! {
+    /// What happens when a user who holds a seat joins again without resuming.
+    #[derive(Default)]
+    pub enum DuplicatePolicy {
+        /// The newer connection wins; the older stay is superseded.
+        #[default]
+        Replace = "replace",
+        /// The newer connection is refused while the seat is connected. An away seat may be taken
+        /// by its own user.
+        Reject = "reject",
+    }
 }
 
 /// A room's settings as stored in SQL, mirrored and shown to clients. Unknown keys are refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Settings {
     /// Whether hosts may start a recording.
     pub is_recording_enabled: bool,
-    /// Seats, 1 to 10,000. Lowering it throws nobody out.
-    #[schema(minimum = 1, maximum = 10_000)]
+    /// Seats, 1 to 10,000. Lowering it removes nobody.
     pub max_participants: u32,
-    /// Kinds of joiner that are let in; not empty, no repeats.
-    #[schema(min_items = 1, max_items = 2)]
+    /// Kinds of joiner that are admitted; not empty, no repeats.
     pub allowed_roles: Vec<Kind>,
     /// Whether attendees wait until a host admits them.
     pub is_lobby_enabled: bool,
     /// What a second connection of the same user does.
     pub duplicate_policy: DuplicatePolicy,
-    /// Longest life of a session in seconds, 1 to 604,800; none: no limit.
+    /// Longest duration of a session in seconds, 1 to 604,800; `None` sets no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 604_800)]
     pub max_duration_secs: Option<u32>,
 }
 
@@ -78,7 +67,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Every bound that is broken, as texts for the caller; empty: valid.
+    /// Returns a sentence for every bound that is broken.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();

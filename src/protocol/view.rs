@@ -1,54 +1,46 @@
-//! What clients are shown of a room and of the people in it.
+//! What clients are shown of a room and its participants.
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::Settings;
+use super::{settings::Settings, state::ParticipantFlags, wire_enum::wire_enum};
 use crate::ids::{ConnectionId, RoomId, Timestamp, UserId};
 
-/// What a participant may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Runs the meeting.
-    Host,
-    /// Takes part.
-    Attendee,
+wire_enum! {
+    /// What a participant may do.
+    pub enum Role {
+        /// Runs the meeting.
+        Host = "host",
+        /// Takes part.
+        Attendee = "attendee",
+    }
 }
 
-/// A participant as the others see them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+/// A participant as everybody in the room is shown them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ParticipantView {
-    /// Who.
-    #[schema(value_type = uuid::Uuid)]
+    /// A user of the tenant, or a guest of this room.
     pub user_id: UserId,
-    /// The connection that holds the seat.
-    #[schema(value_type = uuid::Uuid)]
+    /// The connection that holds the seat, or held it last.
     pub connection_id: ConnectionId,
     /// At most 128 characters.
     pub display_name: String,
-    /// What they may do.
+    /// Decides which commands are allowed.
     pub role: Role,
-    /// Microphone off.
-    pub is_muted: bool,
-    /// Camera on.
-    pub is_video_on: bool,
-    /// Sharing the screen.
-    pub is_screen_sharing: bool,
-    /// Hand up.
-    pub is_hand_raised: bool,
-    /// Connection lost, seat held.
+    /// Set by the participant, partly also by hosts.
+    #[serde(flatten)]
+    pub flags: ParticipantFlags,
+    /// The connection is lost; the seat is held.
     pub is_away: bool,
     /// When the stay began.
-    #[schema(value_type = String, format = DateTime)]
     pub joined_at: Timestamp,
 }
 
-/// The room as clients see it in `RoomJoined`.
+/// The room as clients are shown it in `RoomJoined`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RoomView {
-    /// Which room.
+    /// As in the path.
     pub room_id: RoomId,
     /// As last set over HTTP.
     pub settings: Settings,
@@ -62,14 +54,14 @@ pub struct RoomView {
     pub start_time: Timestamp,
 }
 
-/// One line of the lobby.
+/// Somebody in the lobby, as hosts are shown them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WaitingView {
-    /// Who.
+    /// A user of the tenant, or a guest of this room.
     pub user_id: UserId,
-    /// Their name.
+    /// At most 128 characters.
     pub display_name: String,
-    /// Since when.
+    /// When the person began to wait.
     pub since: Timestamp,
 }

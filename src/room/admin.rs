@@ -1,11 +1,11 @@
-//! What admins ask over HTTP; the answers leave in the same order as everything else.
+//! Commands of admins over HTTP; the answers leave in the same order as everything else.
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     Room,
-    conduct::Farewell,
     effect::{Effect, Ticket},
+    host_controls::not_in_the_room,
     record::BanRecord,
 };
 use crate::{
@@ -13,7 +13,8 @@ use crate::{
     protocol::{Code, EndReason, Event, ParticipantView, Rejection, Role, Settings},
 };
 
-/// What an admin asks of a live room over HTTP. Serialized it travels from the node that was asked to the room's owner.
+/// A command of an admin for a live room. Serialized it travels from the node that got the request
+/// to the room's owner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
     tag = "kind",
@@ -22,54 +23,52 @@ use crate::{
     rename_all_fields = "camelCase"
 )]
 pub enum AdminCommand {
-    /// The live summary.
+    /// Asks for the live summary.
     Describe,
-    /// All participants.
+    /// Asks for all participants.
     ListParticipants,
-    /// Mute somebody and / or change the role.
+    /// Mutes a participant, changes the role, or both.
     ChangeParticipant {
-        /// Whom.
+        /// The participant.
         user_id: UserId,
-        /// Mute; nobody is unmuted from outside.
+        /// Whether to mute; an admin cannot unmute.
         mute: bool,
-        /// New role.
+        /// The new role, if it changes.
         role: Option<Role>,
     },
-    /// Remove somebody.
+    /// Removes somebody from the room or its lobby.
     Remove {
-        /// Whom.
+        /// The person.
         user_id: UserId,
-        /// Also keep them out.
+        /// Whether they may not return.
         ban: bool,
     },
-    /// End the meeting; `Ended` or `Deleted`.
+    /// Ends the meeting; the reason is `Ended` or `Deleted`.
     End(EndReason),
-    /// A message from the system to all.
+    /// Sends a message from the system to everybody.
     SystemMessage(String),
-    /// Settings as now stored in SQL.
+    /// Replaces the settings by those now stored in SQL.
     ChangeSettings(Settings),
-    /// Bans as the live room has them.
+    /// Asks for the bans.
     ListBans,
-    /// Lift a ban.
+    /// Lifts a ban.
     LiftBan {
-        /// Whose.
+        /// The banned user.
         user_id: UserId,
     },
 }
 
 /// A live room as admins see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LiveRoom {
-    /// None until somebody was admitted.
-    #[schema(value_type = Option<uuid::Uuid>)]
+    /// `None` before the first admitted join.
     pub session_id: Option<SessionId>,
-    /// First admitted join.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    /// Time of the first admitted join.
     pub start_time: Option<Timestamp>,
     /// Seats taken, away ones included.
     pub participant_count: usize,
-    /// People waiting.
+    /// People who wait in the lobby.
     pub lobby_count: usize,
     /// The announced recording flag.
     pub is_recording: bool,
@@ -77,14 +76,13 @@ pub struct LiveRoom {
     pub is_locked: bool,
     /// Region of the media servers.
     pub sfu_region: Option<String>,
-    /// Last event.
-    #[schema(value_type = u64)]
+    /// Position of the last event.
     pub seq: Seq,
-    /// Whether the mirror holds all of it.
+    /// Whether the mirror holds everything.
     pub durable: bool,
 }
 
-/// The answer to an admin's command. Serialized it travels back to the node that was asked.
+/// The answer to an [`AdminCommand`]. Serialized it travels back to the node that got the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "value", rename_all = "camelCase")]
 pub enum AdminReply {
@@ -98,31 +96,20 @@ pub enum AdminReply {
     Bans(Vec<(UserId, BanRecord)>),
     /// To `End`: whether it ended a session now.
     Ended(bool),
-    /// To `LiftBan`: whether there was one.
+    /// To `LiftBan`: whether there was a ban.
     Lifted(bool),
-    /// Done, nothing to tell.
+    /// To commands without a result.
     Done,
 }
 
 impl Room {
     pub(super) fn admin(&mut self, now: Timestamp, ticket: Ticket, command: AdminCommand) {
-        if let AdminCommand::End(reason) = command {
-            return self.end_by_admin(now, ticket, reason);
+        if self.is_closed() && !matches!(command, AdminCommand::End(_)) {
+            let result = Err(Rejection::new(Code::Unavailable, "the room is closing"));
+            return self.effects.push(Effect::Reply { ticket, result });
         }
-        let result = if self.is_closed() {
-            Err(Rejection::new(Code::Unavailable, "the room is closing"))
-        } else {
-            self.administer(now, command)
-        };
-        self.effects.push(Effect::Reply { ticket, result });
-    }
-
-    fn administer(
-        &mut self,
-        now: Timestamp,
-        command: AdminCommand,
-    ) -> Result<AdminReply, Rejection> {
-        match command {
+        let result = match command {
+            AdminCommand::End(reason) => return self.end_by_admin(now, ticket, reason),
             AdminCommand::Describe => Ok(AdminReply::Live(self.live())),
             AdminCommand::ListParticipants => {
                 Ok(AdminReply::Participants(self.participant_views()))
@@ -132,30 +119,8 @@ impl Room {
                 mute,
                 role,
             } => self.change_participant(user_id, mute, role),
-            AdminCommand::Remove { user_id, ban } => {
-                match self.remove(now, user_id, ban, None)? {
-                    Farewell::Dismiss(connection_id, reason) => {
-                        self.disconnect(connection_id, reason);
-                    }
-                    Farewell::Stay | Farewell::End => {}
-                }
-                Ok(AdminReply::Done)
-            }
-            AdminCommand::End(_) => Err(Rejection::new(Code::Internal, "ends are handled before")),
-            AdminCommand::SystemMessage(text) => {
-                if self.head.session.is_none() {
-                    return Err(Rejection::new(
-                        Code::TargetNotFound,
-                        "nobody is in the room",
-                    ));
-                }
-                self.publish(&Event::MessageReceived {
-                    source_user_id: None,
-                    text: &text,
-                    sent_at: now,
-                });
-                Ok(AdminReply::Done)
-            }
+            AdminCommand::Remove { user_id, ban } => self.remove_by_admin(now, user_id, ban),
+            AdminCommand::SystemMessage(text) => self.system_message(now, &text),
             AdminCommand::ChangeSettings(settings) => {
                 self.change_settings(now, settings);
                 Ok(AdminReply::Done)
@@ -166,14 +131,45 @@ impl Room {
                     .map(|(user_id, ban)| (*user_id, ban.clone()))
                     .collect(),
             )),
-            AdminCommand::LiftBan { user_id } => {
-                let was_banned = self.bans.remove(&user_id).is_some();
-                if was_banned {
-                    self.journal.ban(user_id);
-                }
-                Ok(AdminReply::Lifted(was_banned))
-            }
+            AdminCommand::LiftBan { user_id } => Ok(AdminReply::Lifted(self.lift_ban(user_id))),
+        };
+        self.effects.push(Effect::Reply { ticket, result });
+    }
+
+    fn remove_by_admin(
+        &mut self,
+        now: Timestamp,
+        user_id: UserId,
+        ban: bool,
+    ) -> Result<AdminReply, Rejection> {
+        if let Some((connection_id, reason)) = self.remove(now, user_id, ban, None)? {
+            self.disconnect(connection_id, reason);
         }
+        Ok(AdminReply::Done)
+    }
+
+    fn system_message(&mut self, now: Timestamp, text: &str) -> Result<AdminReply, Rejection> {
+        if self.head.session.is_none() {
+            return Err(Rejection::new(
+                Code::TargetNotFound,
+                "nobody is in the room",
+            ));
+        }
+        self.publish(&Event::MessageReceived {
+            source_user_id: None,
+            text,
+            sent_at: now,
+        });
+        Ok(AdminReply::Done)
+    }
+
+    /// Returns whether there was a ban.
+    fn lift_ban(&mut self, user_id: UserId) -> bool {
+        let was_banned = self.bans.remove(&user_id).is_some();
+        if was_banned {
+            self.journal.ban(user_id);
+        }
+        was_banned
     }
 
     fn live(&self) -> LiveRoom {
@@ -206,13 +202,11 @@ impl Room {
         self.seats
             .get(&user_id)
             .map(|seat| AdminReply::Participant(seat.record.view(user_id)))
-            .ok_or(Rejection::new(
-                Code::TargetNotFound,
-                "this user is not in the room",
-            ))
+            .ok_or_else(not_in_the_room)
     }
 
-    /// Answers whether a session ended: event, answer, goodbyes. A deleted room closes in any case.
+    /// Ends the session: event, answer, goodbyes. The answer says whether there was a session. A
+    /// deleted room closes in any case.
     fn end_by_admin(&mut self, now: Timestamp, ticket: Ticket, reason: EndReason) {
         let ends_session = !self.is_closed() && self.head.session.is_some();
         if ends_session {

@@ -1,23 +1,23 @@
-//! Coming in: admission in its fixed order, new stays, the begin of a session.
+//! Joining: admission in its fixed order, new stays, the start of a session.
 
 use super::{
-    Place, Room,
+    Attachment, Room,
     effect::Effect,
     input::Join,
     record::{ParticipantRecord, SessionHead, TokenHash},
-    resume::Standing,
+    resume::Resumable,
     seat::{Presence, Seat},
 };
 use crate::{
     ids::{ConnectionId, Timestamp, UserId},
     protocol::{
         Code, DuplicatePolicy, Event, GoodbyeReason, Joined, Kind, LeaveReason, Notice,
-        ParticipantView, Rejection, Role, RoomView,
+        ParticipantFlags, ParticipantView, Refusal, Rejection, Role, RoomView,
     },
 };
 
 /// Where an admitted joiner goes.
-enum Entry {
+enum Admission {
     Seat,
     Lobby,
 }
@@ -25,58 +25,50 @@ enum Entry {
 impl Room {
     pub(super) fn join(&mut self, now: Timestamp, join: Join) {
         if self.is_closed() {
-            let rejection = Rejection::new(Code::Unavailable, "the room is closing");
-            return self.turn_away(
-                join.connection_id,
-                join.id,
-                rejection,
-                GoodbyeReason::Unavailable,
-            );
+            let refusal = Refusal::new(GoodbyeReason::Unavailable, "the room is closing");
+            return self.refuse_join(join.connection_id, join.id, refusal);
         }
-        if self.places.contains_key(&join.connection_id) {
+        if self.attachments.contains_key(&join.connection_id) {
             let rejection = Rejection::new(Code::BadRequest, "this connection has joined already");
             return self.refuse(join.connection_id, join.id, rejection);
         }
         if let Some(resume) = &join.resume {
-            match self.standing(now, join.user_id, resume) {
-                Standing::Alive(epoch) => return self.resume(join, epoch),
-                Standing::Ended(reason) => return self.refuse_resume(&join, reason),
-                Standing::Unknown => {}
+            match self.resumable(now, join.user_id, resume) {
+                Resumable::Yes { token_epoch } => return self.resume(join, token_epoch),
+                Resumable::Ended(reason) => {
+                    let refusal = Refusal::new(reason, "this stay has ended");
+                    return self.refuse_join(join.connection_id, join.id, refusal);
+                }
+                Resumable::Unknown => {}
             }
         }
         if join.is_expired {
-            let rejection = Rejection::new(Code::Unauthorized, "the token has expired");
-            return self.turn_away(
-                join.connection_id,
-                join.id,
-                rejection,
-                GoodbyeReason::Unauthorized,
-            );
+            let refusal = Refusal::new(GoodbyeReason::Unauthorized, "the token has expired");
+            return self.refuse_join(join.connection_id, join.id, refusal);
         }
         match self.admission(&join) {
-            Ok(Entry::Seat) => {
+            Ok(Admission::Seat) => {
                 if self.admit(now, join) {
                     self.lobby_changed();
                 }
             }
-            Ok(Entry::Lobby) => self.wait(now, join),
-            Err((rejection, reason)) => {
-                self.turn_away(join.connection_id, join.id, rejection, reason)
-            }
+            Ok(Admission::Lobby) => self.wait(now, join),
+            Err(refusal) => self.refuse_join(join.connection_id, join.id, refusal),
         }
     }
 
-    /// The order of the refusals is part of the contract.
-    fn admission(&self, join: &Join) -> Result<Entry, (Rejection, GoodbyeReason)> {
+    /// Decides about a join. The order of the refusals is part of the contract.
+    fn admission(&self, join: &Join) -> Result<Admission, Refusal> {
         let settings = &self.head.settings;
         let seat = self.seats.get(&join.user_id);
         if self.bans.contains_key(&join.user_id) {
-            let rejection = Rejection::new(Code::Banned, "banned from this room");
-            return Err((rejection, GoodbyeReason::Banned));
+            return Err(Refusal::new(GoodbyeReason::Banned, "banned from this room"));
         }
         if self.head.is_locked && seat.is_none() {
-            let rejection = Rejection::new(Code::RoomLocked, "the room is locked");
-            return Err((rejection, GoodbyeReason::RoomLocked));
+            return Err(Refusal::new(
+                GoodbyeReason::RoomLocked,
+                "the room is locked",
+            ));
         }
         let role = self.role_of_joiner(join);
         if !self.allows(role) {
@@ -84,26 +76,26 @@ impl Room {
         }
         if let Some(seat) = seat {
             if settings.duplicate_policy == DuplicatePolicy::Reject && seat.is_connected() {
-                let rejection = Rejection::new(Code::Duplicate, "this user is connected already");
-                return Err((rejection, GoodbyeReason::Duplicate));
+                return Err(Refusal::new(
+                    GoodbyeReason::Duplicate,
+                    "this user is connected already",
+                ));
             }
-            return Ok(Entry::Seat);
+            return Ok(Admission::Seat);
         }
         if !self.has_free_seat() {
-            let rejection = Rejection::new(Code::RoomFull, "all seats are taken");
-            return Err((rejection, GoodbyeReason::RoomFull));
+            return Err(Refusal::new(GoodbyeReason::RoomFull, "all seats are taken"));
         }
         if !self.must_wait(join.user_id, role) {
-            return Ok(Entry::Seat);
+            return Ok(Admission::Seat);
         }
         if self.waiting.len() >= self.rules.lobby_max && !self.waiting.contains_key(&join.user_id) {
-            let rejection = Rejection::new(Code::RoomFull, "the lobby is full");
-            return Err((rejection, GoodbyeReason::RoomFull));
+            return Err(Refusal::new(GoodbyeReason::RoomFull, "the lobby is full"));
         }
-        Ok(Entry::Lobby)
+        Ok(Admission::Lobby)
     }
 
-    /// Whether joiners who would get this role are let in.
+    /// Returns whether joiners with this role are admitted.
     pub(super) fn allows(&self, role: Role) -> bool {
         let kind = match role {
             Role::Host => Kind::Host,
@@ -116,7 +108,8 @@ impl Room {
         self.seats.len() < self.head.settings.max_participants as usize
     }
 
-    /// The owner is host; a role set in this session wins over the token's.
+    /// Returns the role of a joiner. The owner is host; a role set in this session wins over the
+    /// token's.
     pub(super) fn role_of_joiner(&self, join: &Join) -> Role {
         if join.user_id == self.head.host_user_id {
             return Role::Host;
@@ -124,7 +117,7 @@ impl Room {
         let set = match self.seats.get(&join.user_id) {
             Some(seat) => seat.record.is_role_set.then_some(seat.record.role),
             None => self
-                .former
+                .last_stays
                 .get(&join.user_id)
                 .and_then(|stay_id| self.left.get(stay_id))
                 .and_then(|left| left.is_role_set.then_some(left.role)),
@@ -135,9 +128,10 @@ impl Room {
         })
     }
 
-    /// Attendees wait, unless they were admitted once in this session.
+    /// Returns whether the joiner waits in the lobby: attendees do until they were admitted once in
+    /// this session.
     fn must_wait(&self, user_id: UserId, role: Role) -> bool {
-        let is_admitted = self.former.contains_key(&user_id)
+        let is_admitted = self.last_stays.contains_key(&user_id)
             || self
                 .waiting
                 .get(&user_id)
@@ -145,7 +139,8 @@ impl Room {
         self.head.settings.is_lobby_enabled && role == Role::Attendee && !is_admitted
     }
 
-    /// Gives a seat: a new stay begins, and with the first one the session. Answers whether the hosts saw them waiting.
+    /// Gives the joiner a seat: a new stay begins, and with the first one the session. Returns
+    /// whether the hosts saw the joiner waiting.
     pub(super) fn admit(&mut self, now: Timestamp, join: Join) -> bool {
         let role = self.role_of_joiner(&join);
         let is_role_set = self.is_role_set(join.user_id);
@@ -161,13 +156,10 @@ impl Room {
         let record = ParticipantRecord {
             connection_id: join.connection_id,
             role,
-            is_muted: false,
-            is_video_on: false,
+            flags: ParticipantFlags::default(),
             joined_at: now,
             display_name: join.display_name,
             is_away: false,
-            is_hand_raised: false,
-            is_screen_sharing: false,
             stay_id: join.stay_id,
             lost_at: None,
             is_role_set,
@@ -181,7 +173,7 @@ impl Room {
         let own = record.view(join.user_id);
         self.seats
             .insert(join.user_id, Seat::new(record, Presence::Connected));
-        self.take_place(join.connection_id, join.user_id);
+        self.attach_to_seat(join.connection_id, join.user_id);
         self.journal.participant(join.user_id);
         self.publish_except(
             &Event::ParticipantJoined { participant: &own },
@@ -202,7 +194,7 @@ impl Room {
         match self.seats.get(&user_id) {
             Some(seat) => seat.record.is_role_set,
             None => self
-                .former
+                .last_stays
                 .get(&user_id)
                 .and_then(|stay_id| self.left.get(stay_id))
                 .is_some_and(|left| left.is_role_set),
@@ -233,12 +225,13 @@ impl Room {
         session
     }
 
-    pub(super) fn take_place(&mut self, connection_id: ConnectionId, user_id: UserId) {
-        self.places.insert(connection_id, Place::Seat(user_id));
+    pub(super) fn attach_to_seat(&mut self, connection_id: ConnectionId, user_id: UserId) {
+        self.attachments
+            .insert(connection_id, Attachment::Seat(user_id));
         self.audience = None;
     }
 
-    /// `RoomJoined` and what belongs to it.
+    /// Sends `RoomJoined` and what belongs to it.
     pub(super) fn welcome(
         &mut self,
         connection_id: ConnectionId,
@@ -286,7 +279,7 @@ impl Room {
         else {
             return;
         };
-        // One server for all of a room, spread over the rooms.
+        // One server for a whole room; the rooms are spread over the servers.
         let index = self.room_id.0.as_u128() % servers.len() as u128;
         let server = servers[usize::try_from(index).unwrap_or(0)].clone();
         self.send(
@@ -300,7 +293,7 @@ impl Room {
         );
     }
 
-    /// Everybody, in the order in which they came.
+    /// Returns all participants in the order in which they came.
     pub(super) fn participant_views(&self) -> Vec<ParticipantView> {
         let mut seats: Vec<_> = self.seats.iter().collect();
         seats.sort_by_key(|(_, seat)| (seat.record.joined_at, seat.record.stay_id));
@@ -311,7 +304,9 @@ impl Room {
     }
 }
 
-pub(super) fn role_not_allowed() -> (Rejection, GoodbyeReason) {
-    let rejection = Rejection::new(Code::RoleNotAllowed, "this kind of joiner is not let in");
-    (rejection, GoodbyeReason::RoleNotAllowed)
+pub(super) fn role_not_allowed() -> Refusal {
+    Refusal::new(
+        GoodbyeReason::RoleNotAllowed,
+        "this kind of joiner is not let in",
+    )
 }

@@ -1,4 +1,4 @@
-//! What the room asks of the shell: effects as data, in the order in which they are to happen.
+//! Effects: what the shell does for the room, as data and in order.
 
 use std::sync::Arc;
 
@@ -13,76 +13,78 @@ use crate::{
     protocol::{GoodbyeReason, Notice, Rejection},
 };
 
-/// Ties an admin's command to its answer; chosen by the shell.
+/// Links an admin's command with its answer; chosen by the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket(pub u64);
 
-/// Recipients of an event, fixed when it happened.
+/// Recipients of an event, fixed when it happens.
 pub type Audience = Arc<[ConnectionId]>;
 
-/// Something the shell is to do. Everything but [`Effect::Relay`] waits for the commit of all changes before it.
+/// An action of the shell. Every effect except [`Effect::Relay`] waits for the commit of all
+/// earlier changes.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// Tell one connection.
+    /// Sends a notice to one connection.
     Send {
-        /// Whom.
+        /// The recipient.
         to: ConnectionId,
-        /// What.
+        /// The message.
         notice: Notice,
     },
-    /// Tell all who were connected when it happened.
+    /// Sends an event to everybody who was connected when it happened.
     Broadcast {
-        /// Whom.
+        /// The recipients.
         to: Audience,
-        /// What.
+        /// The message.
         event: TailEvent,
     },
-    /// Pass something from one to another; overtakes what waits for a commit, except the joins of the two.
+    /// Sends a relay. It overtakes everything that waits for a commit, except the joins of the two.
     Relay {
-        /// Sender's connection; none: held for the target until now.
+        /// The sender's connection; `None` if the relay was held for the target.
         from: Option<ConnectionId>,
-        /// Target's connection.
+        /// The target's connection.
         to: ConnectionId,
-        /// The encoded object.
+        /// The encoded message.
         frame: ByteString,
     },
-    /// Say goodbye and close.
+    /// Sends a `Goodbye` and closes the connection.
     Disconnect {
-        /// Whom.
+        /// The connection to close.
         connection_id: ConnectionId,
-        /// Why; decides action and close code.
+        /// Decides action and close code.
         reason: GoodbyeReason,
     },
-    /// Answer an admin.
+    /// Answers an admin.
     Reply {
-        /// Which request.
+        /// The request that is answered.
         ticket: Ticket,
-        /// The answer.
+        /// The answer or the rejection.
         result: Result<AdminReply, Rejection>,
     },
-    /// A session began: put it into SQL.
+    /// Stores a session that began in SQL.
     OpenSession {
-        /// Its id.
+        /// The new session.
         session_id: SessionId,
-        /// First admitted join.
+        /// Time of the first admitted join.
         start_time: Timestamp,
     },
-    /// Put a ban into SQL.
+    /// Stores a ban in SQL.
     StoreBan {
-        /// Whose.
+        /// The banned user.
         user_id: UserId,
-        /// The ban.
+        /// The content of the row.
         ban: BanRecord,
     },
-    /// Irreversible, never before its commit: the room is closed; a session, if one began, waits in the outbox.
+    /// Ends the room. It is irreversible and never precedes its commit. A finished session is in
+    /// the outbox by then.
     Closed {
-        /// The finished session.
+        /// The finished session, if one began.
         session: Option<Box<ClosedSession>>,
     },
 }
 
 impl Effect {
-    /// Whom it tells something, and what; none: it does something else, or tells all.
+    /// Returns recipient and notice of a [`Effect::Send`].
     #[must_use]
     pub fn told(&self) -> Option<(ConnectionId, &Notice)> {
         match self {

@@ -1,4 +1,4 @@
-//! What happens to a room: everything that may change it comes in as one of these.
+//! Inputs: everything that can change a room.
 
 use super::{admin::AdminCommand, effect::Ticket};
 use crate::{
@@ -6,21 +6,21 @@ use crate::{
     protocol::{Command, EndReason, Kind},
 };
 
-/// A resume token as issued: the text for the client, the hash for the mirror.
+/// A resume token: the text for the client, the hash for the mirror.
 #[derive(Clone, Debug)]
 pub struct IssuedToken {
-    /// Opaque.
+    /// Opaque to clients.
     pub text: String,
     /// SHA-256 of the text, hex.
     pub hash: String,
 }
 
-/// A `JoinRoom` whose token was verified, with the fresh ids that it may need.
+/// A `JoinRoom` whose token was verified, with fresh ids for what may begin.
 #[derive(Clone, Debug)]
 pub struct Join {
     /// The new connection.
     pub connection_id: ConnectionId,
-    /// Of the command.
+    /// The id of the `JoinRoom`.
     pub id: u64,
     /// From the token.
     pub user_id: UserId,
@@ -28,81 +28,82 @@ pub struct Join {
     pub display_name: String,
     /// From the token.
     pub kind: Kind,
-    /// The token's time is over: good for a resume only.
+    /// The token has expired: it allows only a resume.
     pub is_expired: bool,
-    /// The joiner's region, if named.
+    /// The region that the client named.
     pub region: Option<String>,
-    /// The resume part.
+    /// Continues a stay, if the token allows it.
     pub resume: Option<Resume>,
-    /// Fresh: the stay, if one begins.
+    /// Used if a stay begins.
     pub stay_id: StayId,
-    /// Fresh: the session, if one begins.
+    /// Used if a session begins.
     pub session_id: SessionId,
-    /// Fresh: the next resume token.
+    /// The next resume token.
     pub resume_token: IssuedToken,
 }
 
 /// The resume part of a join.
 #[derive(Clone, Debug)]
 pub struct Resume {
-    /// The presented token.
+    /// The token that the client presents.
     pub token: IssuedToken,
-    /// Last event seen.
+    /// The last event that the client has seen.
     pub last_seq: Seq,
 }
 
-/// Something that happens to a room.
+/// An input of [`Room::apply`](super::Room::apply).
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// Somebody asks to come in, or to come back.
+    /// Somebody joins or resumes.
     Join(Box<Join>),
     /// A participant's command.
     Command {
-        /// On which connection.
+        /// The connection that sent it.
         connection_id: ConnectionId,
-        /// Its id.
+        /// The id of the command.
         id: u64,
-        /// The command.
+        /// What to do.
         command: Command,
     },
     /// A participant asks for the current `seq`.
     KeepAlive {
-        /// On which connection.
+        /// The connection that sent it.
         connection_id: ConnectionId,
     },
-    /// A connection is gone; late news of old connections is ignored.
+    /// A connection is lost; a connection that the room does not know is ignored.
     ConnectionLost {
-        /// Which.
+        /// The lost connection.
         connection_id: ConnectionId,
     },
     /// An admin's command.
     Admin {
-        /// Comes back with the answer.
+        /// Returned with the answer.
         ticket: Ticket,
-        /// The command.
+        /// What to do.
         command: AdminCommand,
     },
-    /// Time has passed.
+    /// A deadline may have passed.
     Tick,
-    /// The node leaves and another one continues the room: whoever is connected is lost from now on, unless they come back.
+    /// The node stops and another one continues the room: all connections count as lost from now
+    /// on.
     Suspend,
-    /// The mirror stopped or resumed taking changes.
+    /// The mirror stopped or resumed accepting changes.
     Durability {
-        /// New state.
+        /// The new state.
         durable: bool,
     },
-    /// Connections that outlived the room actor hold their seats again.
+    /// Connections that survived the room actor hold their seats again.
     Reattach {
-        /// All that are still open.
+        /// All connections that are still open.
         connections: Vec<ConnectionId>,
     },
-    /// A command is never to be executed (again): it made the room fail.
+    /// A command must not run again: it made the room fail.
     Decide {
-        /// On which connection.
+        /// The connection that sent it.
         connection_id: ConnectionId,
-        /// Its id.
+        /// The id of the command.
         id: u64,
     },
-    /// The session is to end.
+    /// The session ends.
     End(EndReason),
 }

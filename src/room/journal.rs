@@ -1,18 +1,19 @@
-//! What changed since the mirror was last told: marks only; the records are read when a commit is made, so merging is free.
+//! Marks what changed since the last commit. The records are read when a commit is made, so changes
+//! to one record merge.
 
 use std::collections::BTreeSet;
 
 use super::record::TailEvent;
 use crate::ids::{StayId, UserId, Version};
 
-/// Marks of changed records. `version` grows by one with each input that changed something that must be mirrored.
+/// Marks of changed records. `version` grows by one with each input that must be mirrored.
 #[derive(Debug)]
 pub(super) struct Journal {
     /// Version of the state in memory.
     pub(super) version: Version,
     /// Version of the last change set that was taken.
     pub(super) taken: Version,
-    /// Something that must be mirrored changed in the input at hand.
+    /// The current input changed something that must be mirrored.
     is_touched: bool,
     /// The next change set is a full snapshot.
     pub(super) is_full: bool,
@@ -50,7 +51,7 @@ impl Journal {
         self.is_touched = true;
     }
 
-    /// Like [`Journal::participant`], but mirrored with the next change only.
+    /// Like [`Journal::participant`], but the mark alone causes no commit.
     pub(super) fn participant_later(&mut self, user_id: UserId) {
         self.participants.insert(user_id);
     }
@@ -70,7 +71,8 @@ impl Journal {
         self.is_touched = true;
     }
 
-    /// Notes an event; more than the tail holds cannot be of use, then the next change set is a full one.
+    /// Adds an event. If there are more than the tail holds, the next change set is a full
+    /// snapshot.
     pub(super) fn event(&mut self, event: TailEvent, tail_events_max: usize) {
         self.is_touched = true;
         if self.events.len() >= tail_events_max {
@@ -83,14 +85,14 @@ impl Journal {
         }
     }
 
-    /// The next change set is a full snapshot, due now.
+    /// Makes the next change set a full snapshot, even if nothing else changes.
     pub(super) fn full(&mut self) {
         self.is_full = true;
         self.events.clear();
         self.version = self.version.next();
     }
 
-    /// Ends an input: one version for all that it changed.
+    /// Ends an input: all its changes get one version.
     pub(super) fn end_input(&mut self) {
         if std::mem::take(&mut self.is_touched) {
             self.version = self.version.next();

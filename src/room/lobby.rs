@@ -1,7 +1,8 @@
-//! The lobby: who waits, and what hosts do about it. The waiting get no events, take no seat and begin no session.
+//! The lobby: people who wait until a host decides. They get no events, take no seat and begin no
+//! session.
 
 use super::{
-    Place, Room, admission::role_not_allowed, input::Join, record::LobbyRecord, seat::Waiting,
+    Attachment, Room, admission::role_not_allowed, input::Join, record::LobbyRecord, seat::Waiting,
 };
 use crate::{
     ids::{ConnectionId, Timestamp, UserId},
@@ -9,7 +10,7 @@ use crate::{
 };
 
 impl Room {
-    /// Puts a joiner into the lobby; one who waits already keeps the place in the queue.
+    /// Puts a joiner into the lobby; somebody who waits already keeps their position.
     pub(super) fn wait(&mut self, now: Timestamp, join: Join) {
         let (user_id, connection_id, id) = (join.user_id, join.connection_id, join.id);
         let since = self
@@ -29,14 +30,15 @@ impl Room {
             grace_until: None,
         };
         self.waiting.insert(user_id, waiting);
-        self.places.insert(connection_id, Place::Lobby(user_id));
+        self.attachments
+            .insert(connection_id, Attachment::Lobby(user_id));
         self.journal.lobby(user_id);
         self.send(connection_id, Notice::LobbyWaiting { id });
         self.lobby_changed();
     }
 
-    /// Takes somebody off the lobby without a word; an older connection of theirs is superseded. Answers whether the
-    /// hosts saw them waiting.
+    /// Removes somebody from the lobby without a notice; an older connection of theirs is
+    /// superseded. Returns whether the hosts saw them waiting.
     pub(super) fn leave_lobby(&mut self, user_id: UserId, by: ConnectionId) -> bool {
         let Some(waiting) = self.waiting.remove(&user_id) else {
             return false;
@@ -44,7 +46,7 @@ impl Room {
         self.journal.lobby(user_id);
         if let Some(join) = waiting.join {
             if join.connection_id == by {
-                self.places.remove(&by);
+                self.attachments.remove(&by);
             } else {
                 self.disconnect(join.connection_id, GoodbyeReason::Superseded);
             }
@@ -63,7 +65,8 @@ impl Room {
         Ok(())
     }
 
-    /// Gives somebody who waits a seat, or the word for one while they are unconnected. Answers whether hosts see a change.
+    /// Gives somebody who waits a seat; an unconnected person is admitted at the next join. Returns
+    /// whether hosts see a change.
     fn let_in(&mut self, now: Timestamp, user_id: UserId) -> Result<bool, Rejection> {
         if !self.waiting.contains_key(&user_id) {
             return Err(not_waiting());
@@ -103,18 +106,18 @@ impl Room {
         Ok(())
     }
 
-    /// The lobby is switched off: whoever waits comes in as if they joined now, longest waiting first. Those for whom
-    /// there is no seat, or whom a lock keeps out, wait on; hosts can still admit them.
+    /// Admits everybody after the lobby was switched off, in the order in which they came. People
+    /// for whom there is no seat, or who are kept out by a lock, continue to wait; hosts can admit
+    /// them.
     pub(super) fn admit_all_waiting(&mut self, now: Timestamp) {
         if self.head.is_locked {
             return;
         }
         let mut is_changed = false;
         for view in self.lobby_views() {
-            if let Some((connection_id, id)) = self.waits_in_vain(view.user_id) {
-                let (rejection, reason) = role_not_allowed();
+            if let Some((connection_id, id)) = self.not_allowed_join(view.user_id) {
                 self.leave_lobby(view.user_id, connection_id);
-                self.turn_away(connection_id, id, rejection, reason);
+                self.refuse_join(connection_id, id, role_not_allowed());
                 is_changed = true;
                 continue;
             }
@@ -123,26 +126,27 @@ impl Room {
                 Err(_) => break,
             }
         }
-        // Once for all: the list is complete every time.
+        // One notice is enough: the list is complete every time.
         if is_changed {
             self.lobby_changed();
         }
     }
 
-    /// The waiting join of somebody whose kind is no longer let in; the unconnected are judged when they join again.
-    fn waits_in_vain(&self, user_id: UserId) -> Option<(ConnectionId, u64)> {
+    /// Returns the waiting join of somebody whose kind is no longer allowed. Unconnected people are
+    /// checked when they join again.
+    fn not_allowed_join(&self, user_id: UserId) -> Option<(ConnectionId, u64)> {
         let join = self.waiting.get(&user_id)?.join.as_deref()?;
         (!self.allows(self.role_of_joiner(join))).then_some((join.connection_id, join.id))
     }
 
-    /// Whether hosts have somebody to decide about.
+    /// Returns whether somebody waits for a decision of the hosts.
     pub(super) fn has_waiting(&self) -> bool {
         self.waiting
             .values()
             .any(|waiting| !waiting.record.is_admitted)
     }
 
-    /// Tells the hosts who waits now.
+    /// Sends the list to all hosts.
     pub(super) fn lobby_changed(&mut self) {
         let hosts: Vec<ConnectionId> = self
             .seats
@@ -160,7 +164,8 @@ impl Room {
         self.send(connection_id, Notice::LobbyChanged { waiting });
     }
 
-    /// Who waits for a host's decision, longest first; the admitted whose connection is lost do not.
+    /// Returns who waits for a host's decision, longest first. Somebody who was admitted while
+    /// unconnected does not.
     pub(super) fn lobby_views(&self) -> Vec<WaitingView> {
         let mut views: Vec<WaitingView> = self
             .waiting

@@ -19,12 +19,13 @@ use super::{
 };
 use crate::ids::{ConnectionMap, Epoch, Seq, StayId, Timestamp, UserId, Version};
 
-/// Epoch starts that are remembered.
+/// How many epoch starts are remembered.
 const EPOCH_STARTS_MAX: usize = 16;
 
 impl Room {
-    /// Continues a room from the mirror under a new epoch. Seats are unconnected: their people have the grace period from
-    /// `now` to resume, and are shown as away only after `takeover_quiet_ms`.
+    /// Continues a room from the mirror under a new epoch. Its seats are unconnected: participants
+    /// have the grace period from `now` to resume, and are shown as away only after
+    /// `takeover_quiet_ms`.
     #[must_use]
     pub fn restore(
         rules: Arc<Rules>,
@@ -50,11 +51,11 @@ impl Room {
             seq: snapshot.seq,
             seats,
             waiting,
-            former: former_stays(&snapshot.left),
+            last_stays: last_stays(&snapshot.left),
             left: snapshot.left,
             bans: snapshot.bans,
             tail: Tail::load(snapshot.tail),
-            places: ConnectionMap::default(),
+            attachments: ConnectionMap::default(),
             audience: None,
             journal: Journal::new(version, false),
             is_durable: true,
@@ -68,12 +69,12 @@ impl Room {
         room
     }
 
-    /// The same owner goes on under a new epoch. Whoever holds a token of its former epoch has seen nothing but its events, so
-    /// those tokens count as issued in the new one.
+    /// Continues under a new epoch of the same owner. Holders of tokens of its previous epoch have
+    /// seen only its events, so those tokens count as issued in the new epoch.
     pub fn begin_epoch(&mut self, epoch: Epoch) {
-        let former = self.epoch;
+        let previous = self.epoch;
         for (user_id, seat) in &mut self.seats {
-            seat.carry_tokens(former, epoch);
+            seat.carry_tokens(previous, epoch);
             self.journal.participant(*user_id);
         }
         self.note_epoch(epoch);
@@ -92,13 +93,13 @@ impl Room {
         self.journal.end_input();
     }
 
-    /// Whether [`Room::take_changes`] has something to give.
+    /// Returns whether [`Room::take_changes`] returns changes.
     #[must_use]
     pub fn has_changes(&self) -> bool {
         self.journal.taken != self.journal.version
     }
 
-    /// What changed since the last call, to be committed as one; none: nothing that must be mirrored.
+    /// Takes what changed since the last call, for one commit. `None` if nothing must be mirrored.
     pub fn take_changes(&mut self) -> Option<ChangeSet> {
         let (from, to) = (self.journal.taken, self.journal.version);
         if !self.has_changes() {
@@ -126,12 +127,12 @@ impl Room {
         })
     }
 
-    /// Makes the next change set a full snapshot: the mirror may have missed anything.
+    /// Makes the next change set a full snapshot, because the mirror may have lost writes.
     pub fn mirror_everything(&mut self) {
         self.journal.full();
     }
 
-    /// The full snapshot that brings a mirror which lost writes (it holds `from`, or nothing) up to date.
+    /// Returns the full snapshot for a mirror that lost writes: it holds `from`, or nothing.
     #[must_use]
     pub fn full_changes(&self, from: Version, to: Version) -> ChangeSet {
         let snapshot = self.snapshot();
@@ -151,7 +152,7 @@ impl Room {
         }
     }
 
-    /// An empty commit at `version`: shows whether the mirror still has the room.
+    /// Returns an empty commit at `version`; it shows whether the mirror still has the room.
     #[must_use]
     pub fn no_changes(&self, version: Version) -> ChangeSet {
         ChangeSet {
@@ -170,13 +171,14 @@ impl Room {
         }
     }
 
-    /// The events after `seq` as they were sent; none: not all of them are kept, or `seq` is not of this history.
+    /// Returns the events after `seq` as they were sent. `None` if some are no longer kept, or
+    /// `seq` is beyond the last event.
     #[must_use]
     pub fn events_after(&self, seq: Seq) -> Option<Vec<ByteString>> {
         self.tail.after(seq, self.seq)
     }
 
-    /// The room as data.
+    /// Returns the room as data.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let participants = self
@@ -201,7 +203,7 @@ impl Room {
         }
     }
 
-    /// All bans of the room.
+    /// Returns all bans of the room.
     pub fn bans(&self) -> impl Iterator<Item = (UserId, &BanRecord)> {
         self.bans.iter().map(|(user_id, ban)| (*user_id, ban))
     }
@@ -216,7 +218,8 @@ impl Room {
             .map(|waiting| waiting.record.clone())
     }
 
-    /// Who was connected to the former owner is lost since now at the latest; said once, also to a next successor.
+    /// Marks everybody as lost at `now` at the latest. An earlier mark stays, also for the next
+    /// successor.
     pub(super) fn note_lost(&mut self, now: Timestamp) {
         for (user_id, seat) in &mut self.seats {
             seat.record.lost_at.get_or_insert(now);
@@ -228,7 +231,7 @@ impl Room {
         }
     }
 
-    /// Another node's deadlines are kept, but nothing waits longer than this node is configured to.
+    /// Keeps the deadlines of the previous owner, but limits them to the times configured here.
     fn clamp_deadlines(&mut self, now: Timestamp) {
         let rules = &self.rules;
         let clamp = |deadline: &mut Option<Timestamp>, ms: u64| {
@@ -260,19 +263,19 @@ fn restored_waiting(rules: &Rules, record: LobbyRecord, now: Timestamp) -> Waiti
     }
 }
 
-/// The latest ended stay of each user.
-fn former_stays(left: &BTreeMap<StayId, LeftRecord>) -> HashMap<UserId, StayId> {
-    let mut former: HashMap<UserId, StayId> = HashMap::new();
+/// Returns the latest ended stay of each user.
+fn last_stays(left: &BTreeMap<StayId, LeftRecord>) -> HashMap<UserId, StayId> {
+    let mut last: HashMap<UserId, StayId> = HashMap::new();
     for (stay_id, record) in left {
-        let is_later = former
+        let is_later = last
             .get(&record.user_id)
             .and_then(|other| left.get(other))
             .is_none_or(|other| other.ended_at <= record.ended_at);
         if is_later {
-            former.insert(record.user_id, *stay_id);
+            last.insert(record.user_id, *stay_id);
         }
     }
-    former
+    last
 }
 
 fn pick<K: Ord + Copy, V>(

@@ -1,4 +1,4 @@
-//! A room as data: the records that the mirror keeps and a successor continues from.
+//! A room as data: the records that the mirror keeps, and from which a successor continues.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,9 @@ use crate::{
     ids::{
         ConnectionId, Epoch, RoomId, Seq, SessionId, StayId, TenantId, Timestamp, UserId, Version,
     },
-    protocol::{EndReason, LeaveReason, ParticipantView, Role, Settings, WaitingView},
+    protocol::{
+        EndReason, LeaveReason, ParticipantFlags, ParticipantView, Role, Settings, WaitingView,
+    },
 };
 
 /// One resume token, as a hash, with the epoch that issued it.
@@ -17,35 +19,30 @@ use crate::{
 pub struct TokenHash {
     /// SHA-256 of the token text, hex.
     pub hash: String,
-    /// Epoch of the owner that issued it: decides which events its holder may have seen.
+    /// Epoch of the owner that issued it; limits which events its holder may have seen.
     pub epoch: Epoch,
 }
 
-/// A seat. Field names are those of Redis and of the wire; the private fields come last.
+/// A seat. Field names are those of Redis and of the wire; private fields come last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ParticipantRecord {
     /// The connection that holds the seat, or held it last.
     pub connection_id: ConnectionId,
-    /// What this person may do.
+    /// Decides which commands are allowed.
     pub role: Role,
-    /// Microphone off.
-    pub is_muted: bool,
-    /// Camera on.
-    pub is_video_on: bool,
+    /// As everybody sees them.
+    #[serde(flatten)]
+    pub flags: ParticipantFlags,
     /// When the stay began.
     pub joined_at: Timestamp,
-    /// Shown to the others; at most 128 characters.
+    /// Shown to everybody; at most 128 characters.
     pub display_name: String,
-    /// Connection lost, seat held.
+    /// The connection is lost; the seat is held.
     pub is_away: bool,
-    /// Hand up.
-    pub is_hand_raised: bool,
-    /// Sharing the screen.
-    pub is_screen_sharing: bool,
-    /// The stay.
+    /// Does not change when the stay is resumed.
     pub stay_id: StayId,
-    /// When the connection was lost; none while connected.
+    /// When the connection was lost; `None` while connected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_at: Option<Timestamp>,
     /// The role came from `SetRole` and wins over the token's.
@@ -54,10 +51,10 @@ pub struct ParticipantRecord {
     /// Private: valid resume tokens, newest last, at most three.
     #[serde(default)]
     pub resume_token_hashes: Vec<TokenHash>,
-    /// Private: highest command id that took effect; 0: none.
+    /// Private: highest command id that took effect; 0 if none did.
     #[serde(default)]
     pub last_command_id: u64,
-    /// Private: bit n: command `last_command_id - 1 - n` took effect.
+    /// Private: bit n is set if command `last_command_id - 1 - n` took effect.
     #[serde(default)]
     pub command_bits: u64,
 }
@@ -71,10 +68,7 @@ impl ParticipantRecord {
             connection_id: self.connection_id,
             display_name: self.display_name.clone(),
             role: self.role,
-            is_muted: self.is_muted,
-            is_video_on: self.is_video_on,
-            is_screen_sharing: self.is_screen_sharing,
-            is_hand_raised: self.is_hand_raised,
+            flags: self.flags,
             is_away: self.is_away,
             joined_at: self.joined_at,
         }
@@ -87,9 +81,9 @@ impl ParticipantRecord {
 pub struct LobbyRecord {
     /// Shown to the hosts.
     pub display_name: String,
-    /// Since when; survives a reconnect.
+    /// When the person began to wait; survives a reconnect.
     pub since: Timestamp,
-    /// When the connection was lost; none while connected.
+    /// When the connection was lost; `None` while connected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_at: Option<Timestamp>,
     /// A host admitted this person while unconnected: the next join does not wait.
@@ -113,114 +107,115 @@ impl LobbyRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LeftRecord {
-    /// Whose stay.
+    /// The person of the stay.
     pub user_id: UserId,
-    /// Name at that time.
+    /// The name during the stay.
     pub display_name: String,
-    /// Role at the end.
+    /// The role at the end of the stay.
     pub role: Role,
     /// When the stay began.
     pub joined_at: Timestamp,
-    /// When the connection was lost or the leave was decided.
+    /// When the connection was lost, or the stay was ended by a command.
     pub left_at: Timestamp,
-    /// When the stay was taken off the room; differs from `left_at` after a grace period.
+    /// When the room ended the stay; later than `left_at` after a grace period.
     pub ended_at: Timestamp,
-    /// Why.
+    /// Why the stay ended.
     pub leave_reason: LeaveReason,
     /// The role came from `SetRole` and holds when the user joins again in this session.
     #[serde(default)]
     pub is_role_set: bool,
-    /// Private: lets a resume be told why it fails, for `reconnect_grace` after `ended_at`.
+    /// Private: for `reconnect_grace` after `ended_at`, a refused resume is told the reason.
     #[serde(default)]
     pub resume_token_hashes: Vec<TokenHash>,
 }
 
-/// A ban.
+/// A ban of one user from the room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BanRecord {
-    /// Since when.
+    /// When the ban was made.
     pub created_at: Timestamp,
 }
 
 /// The session of a live room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionHead {
-    /// Its id.
+    /// Chosen at the first admitted join.
     pub session_id: SessionId,
-    /// First admitted join.
+    /// Time of the first admitted join.
     pub start_time: Timestamp,
 }
 
 /// At which event an epoch began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EpochStart {
-    /// The epoch.
+    /// The epoch that began.
     pub epoch: Epoch,
     /// The last event of the state it began with.
     pub seq: Seq,
 }
 
-/// A room's own fields: what the hash `room:{roomId}` holds besides owner, epoch, version and `participantCount`.
+/// A room's own fields: the content of the hash `room:{roomId}` without owner, epoch, version and
+/// `participantCount`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Whose room.
+    /// The tenant that the room belongs to.
     pub tenant_id: TenantId,
     /// The owner: always host.
     pub host_user_id: UserId,
     /// As last set over HTTP.
     pub settings: Settings,
-    /// Region of the media servers; sticky for the session.
+    /// Region of the media servers; fixed for the session.
     pub sfu_region: Option<String>,
     /// The announced recording flag.
     pub is_recording: bool,
     /// Locked rooms admit nobody new.
     pub is_locked: bool,
-    /// The session, once somebody was admitted.
+    /// `None` before the first admitted join.
     pub session: Option<SessionHead>,
     /// The last 16 epochs, oldest first.
     pub epoch_starts: Vec<EpochStart>,
-    /// When a room without a session gives up.
+    /// When a room without a session closes.
     pub empty_at: Option<Timestamp>,
     /// When a session without participants closes.
     pub depart_at: Option<Timestamp>,
-    /// When `maxDurationSecs` is over.
+    /// When the session reaches `maxDurationSecs`.
     pub ends_at: Option<Timestamp>,
 }
 
-/// One event as sent: encoded once for everybody, live or replayed.
+/// One event as sent: encoded once, the same for live delivery and replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TailEvent {
-    /// Its place in the room's order.
+    /// Its position in the room's order.
     pub seq: Seq,
-    /// The JSON object.
+    /// The event as a JSON object.
     pub frame: ByteString,
 }
 
 /// A whole live room as data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Which room.
+    /// The id in the path.
     pub room_id: RoomId,
-    /// Its own fields.
+    /// Everything that is not a collection.
     pub head: Head,
-    /// Last event.
+    /// Position of the last event.
     pub seq: Seq,
-    /// Seats.
+    /// The seats, away ones included.
     pub participants: BTreeMap<UserId, ParticipantRecord>,
-    /// Who waits.
+    /// People who wait in the lobby.
     pub lobby: BTreeMap<UserId, LobbyRecord>,
     /// Ended stays of this session.
     pub left: BTreeMap<StayId, LeftRecord>,
-    /// Who may not return.
+    /// Users who may not return.
     pub bans: BTreeMap<UserId, BanRecord>,
-    /// Last events, oldest first, without gap, ending at `seq`.
+    /// The last events, oldest first, without gap, ending at `seq`.
     pub tail: Vec<TailEvent>,
 }
 
 impl Snapshot {
-    /// Notes that whoever was connected lost the connection at `at`, when the former owner was last known to live; not
-    /// before the stay began.
+    /// Marks everybody who was connected as lost at `at`, when the previous owner was last known to
+    /// be alive, but not before the stay began.
     pub fn lost_at(&mut self, at: Timestamp) {
         for record in self.participants.values_mut() {
             record.lost_at.get_or_insert(at.max(record.joined_at));
@@ -234,15 +229,15 @@ impl Snapshot {
 /// What one commit writes to the mirror. Records are whole; `None` deletes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangeSet {
-    /// Version that the mirror must hold.
+    /// The version that the mirror must hold.
     pub from: Version,
-    /// Version that it holds afterwards.
+    /// The version that it holds afterwards.
     pub to: Version,
-    /// Last event afterwards.
+    /// Position of the last event afterwards.
     pub seq: Seq,
-    /// A full snapshot: whatever else the mirror holds of the room is dropped first.
+    /// A full snapshot: everything else that the mirror holds of the room is deleted first.
     pub is_full: bool,
-    /// Changed own fields; none: only `seq` moved.
+    /// The own fields, if one of them changed.
     pub head: Option<Head>,
     /// Changed seats.
     pub participants: BTreeMap<UserId, Option<ParticipantRecord>>,
@@ -254,24 +249,24 @@ pub struct ChangeSet {
     pub bans: BTreeMap<UserId, Option<BanRecord>>,
     /// New events, oldest first.
     pub tail: Vec<TailEvent>,
-    /// How many events the list keeps after this commit.
+    /// How many events the mirror keeps after this commit.
     pub tail_keep: usize,
-    /// The room closes: live keys are deleted, the finished session (if one began) goes to the outbox.
+    /// The room closes: live keys are deleted, and the finished session goes to the outbox.
     pub closing: Option<Closing>,
 }
 
 impl ChangeSet {
-    /// Whether it changes nothing: it asks whether the mirror holds this version. The version moves with each change.
+    /// Returns whether it changes nothing, and only checks that the mirror holds this version.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.from == self.to && !self.is_full && self.closing.is_none()
     }
 }
 
-/// The end of a room's life, in the commit that deletes its live keys.
+/// The close of a room, in the commit that deletes its live keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closing {
-    /// The finished session; none when nobody was ever admitted.
+    /// The finished session; `None` if nobody was ever admitted.
     pub session: Option<ClosedSession>,
 }
 
@@ -279,21 +274,21 @@ pub struct Closing {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClosedSession {
-    /// Its id.
+    /// The session of the rows in SQL.
     pub session_id: SessionId,
-    /// The room.
+    /// The room of the session.
     pub room_id: RoomId,
-    /// The room's tenant.
+    /// The tenant that the room belongs to.
     pub tenant_id: TenantId,
-    /// First admitted join.
+    /// Time of the first admitted join.
     pub start_time: Timestamp,
-    /// The last `leftAt`.
+    /// The latest `leftAt`.
     pub end_time: Timestamp,
-    /// Why.
+    /// Why the session ended.
     pub end_reason: EndReason,
-    /// Every stay.
+    /// Every stay of the session.
     pub attendances: Vec<Attendance>,
-    /// Bans of the room at its end: SQL may have missed them.
+    /// Bans of the room at its end, in case SQL missed them.
     pub bans: BTreeMap<UserId, BanRecord>,
 }
 
@@ -301,18 +296,18 @@ pub struct ClosedSession {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Attendance {
-    /// The stay.
+    /// The stay that ended.
     pub stay_id: StayId,
-    /// Whose.
+    /// The person of the stay.
     pub user_id: UserId,
-    /// Name at that time.
+    /// The name during the stay.
     pub display_name: String,
-    /// Role at the end.
+    /// The role at the end of the stay.
     pub role: Role,
-    /// When it began.
+    /// When the stay began.
     pub joined_at: Timestamp,
-    /// When the connection was lost or the leave was decided.
+    /// When the connection was lost, or the stay was ended by a command.
     pub left_at: Timestamp,
-    /// Why.
+    /// Why the stay ended.
     pub leave_reason: LeaveReason,
 }

@@ -1,86 +1,27 @@
-//! What one participant sends to one other: not state, not mirrored, at most once, in order between the same two people.
-
-use serde_json::value::RawValue;
+//! Relays: messages of one participant for one other. They are not mirrored, are delivered at most
+//! once, and keep their order between the same two people.
 
 use super::{Room, effect::Effect};
 use crate::{
     ids::{ConnectionId, Timestamp, UserId},
-    protocol::{Code, Command, Notice, Rejection, Relayed},
+    protocol::{Code, Notice, Rejection, RelayCommand, RelayedMessage},
 };
-
-/// A command that is passed on to one participant.
-pub(super) struct Relay<'a> {
-    target_user_id: UserId,
-    content: Content<'a>,
-}
-
-enum Content<'a> {
-    Offer(&'a RawValue),
-    Answer(&'a RawValue),
-    Candidate(&'a RawValue),
-    Text(&'a str),
-}
-
-impl Command {
-    /// The relay, if this command is one.
-    pub(super) fn as_relay(&self) -> Option<Relay<'_>> {
-        let (target_user_id, content) = match self {
-            Self::SendOffer {
-                target_user_id,
-                sdp,
-            } => (*target_user_id, Content::Offer(sdp)),
-            Self::SendAnswer {
-                target_user_id,
-                sdp,
-            } => (*target_user_id, Content::Answer(sdp)),
-            Self::SendIceCandidate {
-                target_user_id,
-                candidate,
-            } => (*target_user_id, Content::Candidate(candidate)),
-            Self::SendMessage {
-                text,
-                target_user_id: Some(target_user_id),
-            } => (*target_user_id, Content::Text(text)),
-            Self::SendMessage {
-                target_user_id: None,
-                ..
-            }
-            | Self::UpdateState(_)
-            | Self::MuteParticipant { .. }
-            | Self::RemoveParticipant { .. }
-            | Self::AdmitParticipant { .. }
-            | Self::DenyParticipant { .. }
-            | Self::SetRole { .. }
-            | Self::LockRoom { .. }
-            | Self::StartRecording
-            | Self::StopRecording
-            | Self::EndRoom
-            | Self::LeaveRoom => return None,
-        };
-        Some(Relay {
-            target_user_id,
-            content,
-        })
-    }
-}
 
 impl Room {
     pub(super) fn relay(
         &mut self,
         now: Timestamp,
         from: ConnectionId,
-        user_id: UserId,
+        source_user_id: UserId,
         id: u64,
-        relay: &Relay<'_>,
+        command: &RelayCommand,
     ) {
-        let Some(seat) = self.seats.get_mut(&relay.target_user_id) else {
+        let (target_user_id, message) = relayed(now, source_user_id, command);
+        let Some(seat) = self.seats.get_mut(&target_user_id) else {
             let rejection = Rejection::new(Code::TargetNotFound, "the target is not in the room");
             return self.refuse(from, id, rejection);
         };
-        let frame = relay
-            .content
-            .passed_on(user_id, relay.target_user_id, now)
-            .encode();
+        let frame = message.encode();
         match seat.connection() {
             Some(to) => self.effects.push(Effect::Relay {
                 from: Some(from),
@@ -93,32 +34,54 @@ impl Room {
     }
 }
 
-impl<'a> Content<'a> {
-    fn passed_on(
-        &self,
-        source_user_id: UserId,
-        target_user_id: UserId,
-        now: Timestamp,
-    ) -> Relayed<'a> {
-        match *self {
-            Self::Offer(sdp) => Relayed::ReceiveOffer {
+/// Returns the target and the message that it gets.
+fn relayed(
+    now: Timestamp,
+    source_user_id: UserId,
+    command: &RelayCommand,
+) -> (UserId, RelayedMessage<'_>) {
+    match command {
+        RelayCommand::SendOffer {
+            target_user_id,
+            sdp,
+        } => {
+            let message = RelayedMessage::ReceiveOffer {
                 source_user_id,
                 sdp,
-            },
-            Self::Answer(sdp) => Relayed::ReceiveAnswer {
+            };
+            (*target_user_id, message)
+        }
+        RelayCommand::SendAnswer {
+            target_user_id,
+            sdp,
+        } => {
+            let message = RelayedMessage::ReceiveAnswer {
                 source_user_id,
                 sdp,
-            },
-            Self::Candidate(candidate) => Relayed::IceCandidate {
+            };
+            (*target_user_id, message)
+        }
+        RelayCommand::SendIceCandidate {
+            target_user_id,
+            candidate,
+        } => {
+            let message = RelayedMessage::IceCandidate {
                 source_user_id,
                 candidate,
-            },
-            Self::Text(text) => Relayed::MessageReceived {
+            };
+            (*target_user_id, message)
+        }
+        RelayCommand::SendMessage {
+            target_user_id,
+            text,
+        } => {
+            let message = RelayedMessage::MessageReceived {
                 source_user_id,
-                target_user_id,
+                target_user_id: *target_user_id,
                 text,
                 sent_at: now,
-            },
+            };
+            (*target_user_id, message)
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Coming back: what a resume token is worth, and the same stay on another connection.
+//! Resuming: the same stay continues on another connection.
 
 use super::{
     Room,
@@ -9,36 +9,38 @@ use super::{
 };
 use crate::{
     ids::{Epoch, Seq, Timestamp, UserId},
-    protocol::{Code, Event, GoodbyeReason, LeaveReason, Notice, Rejection, Resumed, Role},
+    protocol::{Event, GoodbyeReason, LeaveReason, Notice, Resumed, Role},
 };
 
-/// Resume tokens that are valid for one stay at the same time.
+/// How many resume tokens of one stay are valid at the same time.
 const TOKENS_MAX: usize = 3;
 
-/// What a presented resume token is worth.
-pub(super) enum Standing {
-    /// The stay goes on; the epoch that issued the token.
-    Alive(Epoch),
-    /// The stay was ended on purpose: no way back by this token.
-    Ended(LeaveReason),
-    /// Unknown or timed out: a new stay.
+/// Whether a presented resume token continues a stay.
+pub(super) enum Resumable {
+    Yes {
+        /// The epoch that issued the token.
+        token_epoch: Epoch,
+    },
+    /// No: the stay was ended on purpose.
+    Ended(GoodbyeReason),
+    /// The token is unknown or timed out: a new stay begins.
     Unknown,
 }
 
 impl Room {
-    pub(super) fn standing(&self, now: Timestamp, user_id: UserId, resume: &Resume) -> Standing {
+    pub(super) fn resumable(&self, now: Timestamp, user_id: UserId, resume: &Resume) -> Resumable {
         let find = |tokens: &[TokenHash]| {
             tokens
                 .iter()
                 .find(|token| token.hash == resume.token.hash)
                 .map(|token| token.epoch)
         };
-        if let Some(epoch) = self
+        if let Some(token_epoch) = self
             .seats
             .get(&user_id)
             .and_then(|seat| find(&seat.record.resume_token_hashes))
         {
-            return Standing::Alive(epoch);
+            return Resumable::Yes { token_epoch };
         }
         let ended = self.left.values().find(|left| {
             left.user_id == user_id
@@ -46,30 +48,15 @@ impl Room {
                 && find(&left.resume_token_hashes).is_some()
         });
         match ended.map(|left| left.leave_reason) {
-            None | Some(LeaveReason::Timeout | LeaveReason::Ended) => Standing::Unknown,
-            Some(
-                reason @ (LeaveReason::Left
-                | LeaveReason::Removed
-                | LeaveReason::Banned
-                | LeaveReason::Superseded),
-            ) => Standing::Ended(reason),
+            None | Some(LeaveReason::Timeout | LeaveReason::Ended) => Resumable::Unknown,
+            Some(LeaveReason::Left) => Resumable::Ended(GoodbyeReason::Left),
+            Some(LeaveReason::Removed) => Resumable::Ended(GoodbyeReason::Removed),
+            Some(LeaveReason::Banned) => Resumable::Ended(GoodbyeReason::Banned),
+            Some(LeaveReason::Superseded) => Resumable::Ended(GoodbyeReason::Superseded),
         }
     }
 
-    pub(super) fn refuse_resume(&mut self, join: &Join, reason: LeaveReason) {
-        let (code, goodbye) = match reason {
-            LeaveReason::Left | LeaveReason::Timeout | LeaveReason::Ended => {
-                (Code::Forbidden, GoodbyeReason::Left)
-            }
-            LeaveReason::Removed => (Code::Forbidden, GoodbyeReason::Removed),
-            LeaveReason::Banned => (Code::Banned, GoodbyeReason::Banned),
-            LeaveReason::Superseded => (Code::Superseded, GoodbyeReason::Superseded),
-        };
-        let rejection = Rejection::new(code, "this stay has ended");
-        self.turn_away(join.connection_id, join.id, rejection, goodbye);
-    }
-
-    /// The same stay goes on, on another connection.
+    /// Continues the stay on the connection of `join`.
     pub(super) fn resume(&mut self, join: Join, token_epoch: Epoch) {
         let (Some(resume), Some(session)) = (join.resume, self.head.session) else {
             return;
@@ -106,7 +93,7 @@ impl Room {
         if let Some(older) = older {
             self.disconnect(older, GoodbyeReason::Superseded);
         }
-        self.take_place(join.connection_id, join.user_id);
+        self.attach_to_seat(join.connection_id, join.user_id);
         self.journal.participant(join.user_id);
         if was_away {
             self.publish_except(&presence_changed(join.user_id, false), join.connection_id);
@@ -126,14 +113,7 @@ impl Room {
                     relays_lost,
                 };
                 self.send(join.connection_id, Notice::RoomResumed(Box::new(resumed)));
-                if !is_durable {
-                    // `RoomResumed` does not say so, and the change was told before.
-                    self.send(
-                        join.connection_id,
-                        Notice::DurabilityChanged { durable: false },
-                    );
-                }
-                // The lobby has no `seq`: what changed while away is not among the missed events.
+                // Changes of the lobby have no `seq`, so they are not among the missed events.
                 if own.role == Role::Host {
                     self.send_lobby(join.connection_id);
                 }
@@ -156,11 +136,11 @@ impl Room {
         }
     }
 
-    /// Whether what the holder of a token saw belongs to this room's history: not beyond the start of the first epoch
-    /// after the token's.
+    /// Returns whether the events that the holder of a token saw belong to this room's history:
+    /// none is beyond the start of the first epoch after the token's.
     fn is_before_fork(&self, token_epoch: Epoch, last_seq: Seq) -> bool {
         let starts = &self.head.epoch_starts;
-        // Where an epoch ended that is no longer remembered, nobody knows.
+        // The end of an epoch that is no longer remembered is unknown.
         let is_remembered = starts
             .first()
             .is_some_and(|oldest| oldest.epoch <= token_epoch);
@@ -171,7 +151,7 @@ impl Room {
                 .is_none_or(|start| last_seq <= start.seq)
     }
 
-    /// The first frame on a connection that was opened with a resume token: older tokens are no longer needed.
+    /// Drops older tokens at the first frame of a connection that was opened with a resume token.
     pub(super) fn confirm_token(&mut self, user_id: UserId) {
         let Some(seat) = self.seats.get_mut(&user_id) else {
             return;
@@ -189,7 +169,8 @@ impl Room {
     }
 }
 
-/// Tokens issued after the presented one never arrived; older ones stay until a frame confirms the presented one.
+/// Adds a token. Tokens issued after the presented one never arrived and are dropped; older ones
+/// stay until a frame confirms the presented one.
 fn rotate(tokens: &mut Vec<TokenHash>, presented: &str, hash: String, epoch: Epoch) {
     if let Some(index) = tokens.iter().position(|token| token.hash == presented) {
         tokens.truncate(index + 1);
@@ -199,7 +180,7 @@ fn rotate(tokens: &mut Vec<TokenHash>, presented: &str, hash: String, epoch: Epo
     tokens.drain(..excess);
 }
 
-/// Away or back.
+/// Returns the event that somebody is away or back.
 pub(super) fn presence_changed(user_id: UserId, is_away: bool) -> Event<'static> {
     Event::StateChanged {
         user_id,

@@ -1,4 +1,4 @@
-//! What the operator decides for all rooms: times and bounds the core works with.
+//! What the operator decides for all rooms: times and bounds.
 
 use std::collections::BTreeMap;
 
@@ -16,27 +16,27 @@ pub struct MediaServer {
 pub struct Rules {
     /// How long a seat is held for a lost connection.
     pub reconnect_grace_ms: u64,
-    /// How long a session without participants goes on.
+    /// How long a session continues without participants.
     pub departure_timeout_ms: u64,
     /// How long a room without a session waits for its first admitted join.
     pub empty_timeout_ms: u64,
-    /// After a takeover: how long people may resume before they are shown as away.
+    /// After a takeover, how long people may resume before they are shown as away.
     pub takeover_quiet_ms: u64,
-    /// Events kept for replay.
+    /// How many events are kept for replay.
     pub tail_events_max: usize,
-    /// Bytes of events kept for replay.
+    /// How many bytes of events are kept for replay.
     pub tail_bytes_max: usize,
-    /// People in the lobby.
+    /// How many people may wait in the lobby.
     pub lobby_max: usize,
-    /// Relays held for one away person.
+    /// How many relays are held for one away participant.
     pub held_relays_max: usize,
-    /// The same in bytes; whichever is reached first.
+    /// How many bytes of relays are held for one away participant.
     pub held_relay_bytes_max: usize,
-    /// Ended stays remembered per session; beyond it the oldest attendance is forgotten.
+    /// How many ended stays a session keeps; beyond it the oldest is dropped.
     pub left_max: usize,
-    /// Bans per room.
+    /// How many bans a room has.
     pub bans_max: usize,
-    /// Region of this node: a room's region when its first joiner names none.
+    /// Region of a room whose first joiner names none: that of this node.
     pub region: String,
     /// Media servers by region.
     pub media_servers: BTreeMap<String, Vec<MediaServer>>,

@@ -1,4 +1,4 @@
-//! Who sits and who waits: the records plus what lives in memory only.
+//! Seats and waiting people: the records, and state that is kept in memory only.
 
 use std::collections::VecDeque;
 
@@ -11,27 +11,27 @@ use super::{
 };
 use crate::ids::{ConnectionId, Epoch, Timestamp};
 
-/// Whether somebody is there.
+/// Whether the participant of a seat is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Presence {
     /// A connection holds the seat.
     Connected,
     /// Unconnected since a takeover, not yet shown as away.
     Quiet {
-        /// When the others are told.
+        /// When the others are shown it.
         until: Timestamp,
-        /// When the seat is given up.
+        /// When the stay ends.
         grace_until: Timestamp,
     },
     /// Shown as away.
     Away {
-        /// When the seat is given up.
+        /// When the stay ends.
         grace_until: Timestamp,
     },
 }
 
 impl Presence {
-    /// The next moment at which something happens by itself.
+    /// Returns when the presence changes by itself.
     pub(super) fn deadline(self) -> Option<Timestamp> {
         match self {
             Self::Connected => None,
@@ -46,7 +46,7 @@ impl Presence {
 pub(super) struct Seat {
     pub(super) record: ParticipantRecord,
     pub(super) presence: Presence,
-    /// Relays for an unconnected person, oldest first, bounded in number and in bytes.
+    /// Relays for an unconnected participant, oldest first, bounded in number and in bytes.
     held: VecDeque<ByteString>,
     held_bytes: usize,
     /// A held relay was dropped.
@@ -67,16 +67,17 @@ impl Seat {
         }
     }
 
-    /// Tokens of the epoch `former` count as issued in `epoch`: their holder has seen nothing but its events. Older ones stay.
-    pub(super) fn carry_tokens(&mut self, former: Epoch, epoch: Epoch) {
+    /// Makes tokens of the epoch `previous` count as issued in `epoch`, because their holder has
+    /// seen only its events. Older tokens stay as they are.
+    pub(super) fn carry_tokens(&mut self, previous: Epoch, epoch: Epoch) {
         for token in &mut self.record.resume_token_hashes {
-            if token.epoch == former {
+            if token.epoch == previous {
                 token.epoch = epoch;
             }
         }
     }
 
-    /// Keeps a relay for somebody who is unconnected; beyond the bounds the oldest are lost.
+    /// Keeps a relay for an unconnected participant; beyond the bounds the oldest are dropped.
     pub(super) fn hold(&mut self, frame: ByteString, rules: &Rules) {
         self.held_bytes += frame.len();
         self.held.push_back(frame);
@@ -91,7 +92,7 @@ impl Seat {
         }
     }
 
-    /// What was kept, in the order in which it came.
+    /// Takes the held relays in the order in which they came.
     pub(super) fn take_held(&mut self) -> VecDeque<ByteString> {
         self.held_bytes = 0;
         std::mem::take(&mut self.held)
@@ -101,7 +102,7 @@ impl Seat {
         self.presence == Presence::Connected
     }
 
-    /// The connection, while there is one.
+    /// Returns the connection that holds the seat.
     pub(super) fn connection(&self) -> Option<ConnectionId> {
         self.is_connected().then_some(self.record.connection_id)
     }
@@ -111,8 +112,8 @@ impl Seat {
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) record: LobbyRecord,
-    /// The join that waits; none while unconnected.
+    /// The join that waits; `None` while unconnected.
     pub(super) join: Option<Box<Join>>,
-    /// When an unconnected person is forgotten.
+    /// When an unconnected person is removed from the lobby.
     pub(super) grace_until: Option<Timestamp>,
 }

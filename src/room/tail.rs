@@ -23,7 +23,7 @@ impl Tail {
         }
     }
 
-    /// Appends; forgets the oldest beyond the bounds (the newest always stays).
+    /// Appends an event and drops the oldest beyond the bounds; the newest always stays.
     pub(super) fn push(&mut self, event: TailEvent, rules: &Rules) {
         self.bytes += event.frame.len();
         self.events.push_back(event);
@@ -36,7 +36,8 @@ impl Tail {
         }
     }
 
-    /// All events after `last`, or none when some of them are forgotten. `current` is the room's last event.
+    /// Returns all events after `last`, or `None` if some of them are dropped. `current` is the
+    /// room's last event.
     pub(super) fn after(&self, last: Seq, current: Seq) -> Option<Vec<ByteString>> {
         if last > current {
             return None;
@@ -59,7 +60,7 @@ impl Tail {
         self.events.iter().cloned().collect()
     }
 
-    /// Whether the events are an unbroken run that ends at `current`.
+    /// Returns whether the events are without gap and end at `current`.
     pub(super) fn is_contiguous(&self, current: Seq) -> bool {
         let count = self.events.len() as u64;
         self.events

@@ -1,10 +1,11 @@
-//! Rules, table style: what is told to whom, in virtual time, in lines that read like minutes of the meeting.
+//! The rules in table style: who is told what, in virtual time, one line for each message.
 
 mod admission;
 mod between_nodes;
 mod bounds;
 mod commands;
 mod ending;
+mod fixture;
 mod hosts;
 mod lines;
 mod lobby;
@@ -12,6 +13,5 @@ mod mirroring;
 mod presence;
 mod relays;
 mod resume;
-mod stage;
 
-use self::stage::{OLGA, Stage, chat, check, muted};
+use self::fixture::{Fixture, OLGA, chat, check, muted};

@@ -33,7 +33,7 @@ async fn echo(socket: Arc<Socket>, mut frames: Frames, stopped: mpsc::Sender<()>
             Ok(Incoming::Close(reason)) => (Outgoing::Close(reason.clone()), true),
             Err(violation) => {
                 let reason = CloseReason {
-                    code: CloseCode::from(violation.close_code()),
+                    code: CloseCode::from(violation.reason().close_code()),
                     description: None,
                 };
                 (Outgoing::Close(Some(reason)), true)

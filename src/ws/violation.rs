@@ -1,10 +1,10 @@
-//! What a client may do wrong below the level of messages; each ends the connection.
+//! Violations below the level of messages; each ends the connection.
 
 use thiserror::Error;
 
-use crate::protocol::GoodbyeReason;
+use crate::protocol::{GoodbyeReason, Refusal};
 
-/// A breach of RFC 6455 or of a size limit.
+/// A violation of RFC 6455 or of a size limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 pub enum Violation {
     /// A frame or message over the limit, or one in too many fragments.
@@ -37,7 +37,7 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// How the connection ends.
+    /// Returns how the connection ends.
     #[must_use]
     pub const fn reason(self) -> GoodbyeReason {
         match self {
@@ -52,10 +52,10 @@ impl Violation {
             | Self::Codec => GoodbyeReason::ProtocolError,
         }
     }
+}
 
-    /// 1009, 1007 or 1002.
-    #[must_use]
-    pub const fn close_code(self) -> u16 {
-        self.reason().close_code()
+impl From<Violation> for Refusal {
+    fn from(violation: Violation) -> Self {
+        Self::new(violation.reason(), violation.to_string())
     }
 }

@@ -8,7 +8,7 @@ use callboard::{
         Version,
     },
     mirror::{Claim, ClaimOutcome, Commit, Ownership, RoomMirror},
-    protocol::{DuplicatePolicy, EndReason, Kind, LeaveReason, Role, Settings},
+    protocol::{DuplicatePolicy, EndReason, Kind, LeaveReason, ParticipantFlags, Role, Settings},
     room::record::{
         Attendance, BanRecord, ChangeSet, ClosedSession, Closing, EpochStart, Head, LeftRecord,
         LobbyRecord, ParticipantRecord, SessionHead, Snapshot, TailEvent, TokenHash,
@@ -35,13 +35,14 @@ pub fn participant(name: &str) -> ParticipantRecord {
     ParticipantRecord {
         connection_id: ConnectionId(Uuid::from_u128(77)),
         role: Role::Attendee,
-        is_muted: true,
-        is_video_on: false,
+        flags: ParticipantFlags {
+            is_muted: true,
+            is_screen_sharing: true,
+            ..ParticipantFlags::default()
+        },
         joined_at: NOW,
         display_name: name.to_owned(),
         is_away: true,
-        is_hand_raised: false,
-        is_screen_sharing: true,
         stay_id: StayId(Uuid::from_u128(78)),
         lost_at: Some(NOW.plus_ms(7)),
         is_role_set: true,

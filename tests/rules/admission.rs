@@ -178,7 +178,7 @@ async fn away_participants_keep_their_seats(backend: Backend) {
 
 async fn a_newer_join_supersedes_the_older(backend: Backend) {
     let server = Server::on(backend).start().await;
-    // One seat is taken by Bob: whoever holds a seat is never refused as `room_full`.
+    // Bob holds the only seat: the holder of a seat is never refused as `room_full`.
     let room = TestRoom::with(&server, json!({"maxParticipants": 2})).await;
     let mut alice = room.alice().await;
     let person = room.person("Bob").await;

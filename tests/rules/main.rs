@@ -1,10 +1,10 @@
-//! The rules of a room as people meet them over the wire, on both backends.
+//! The rules of a room as clients see them on the wire, with both backends.
 
 #[path = "../common/mod.rs"]
 mod common;
 
 mod admission;
-mod life;
+mod lifecycle;
 mod lobby;
 mod roles;
 mod talk;

@@ -5,7 +5,10 @@ use std::{collections::VecDeque, sync::Arc};
 
 use callboard::{
     ids::{ConnectionId, RoomId, SessionId, Timestamp, UserId},
-    protocol::{Action, Command, GoodbyeReason, Kind, Role, StateChange},
+    protocol::{
+        Action, Command, GoodbyeReason, HostCommand, Kind, OwnCommand, RelayCommand, Role,
+        StateChange,
+    },
 };
 use serde_json::{Value, value::RawValue};
 
@@ -239,7 +242,7 @@ impl Person {
         }
         match self.mood {
             Mood::Calm => self.send(ClientFrame::KeepAlive),
-            Mood::Leaving if self.unanswered.is_empty() => self.ask(Command::LeaveRoom, None),
+            Mood::Leaving if self.unanswered.is_empty() => self.ask(OwnCommand::LeaveRoom, None),
             Mood::Leaving => self.send(ClientFrame::KeepAlive),
             Mood::Lively => self.do_something(),
         }
@@ -258,52 +261,51 @@ impl Person {
         }
         match choice {
             0..35 => self.ask(
-                Command::UpdateState(StateChange {
-                    is_muted: Some(flag),
-                    is_hand_raised: (choice % 2 == 0).then_some(!flag),
-                    ..StateChange::default()
-                }),
+                OwnCommand::UpdateState {
+                    change: StateChange {
+                        is_muted: Some(flag),
+                        is_hand_raised: (choice % 2 == 0).then_some(!flag),
+                        ..StateChange::default()
+                    },
+                },
                 None,
             ),
             35..65 => {
                 self.chats += 1;
                 let text = format!("p{}-{}", self.index, self.chats);
-                let command = Command::SendMessage {
-                    text: text.clone(),
-                    target_user_id: None,
-                };
+                let command = Command::Own(OwnCommand::SendMessage { text: text.clone() });
                 self.ask(command, Some(text));
             }
             65..71 => self.ask(
-                Command::SendOffer {
+                RelayCommand::SendOffer {
                     target_user_id: other,
                     sdp: RawValue::from_string("\"x\"".to_owned()).unwrap(),
                 },
                 None,
             ),
-            71..74 => self.ask(Command::MuteParticipant { user_id: other }, None),
+            71..74 => self.ask(HostCommand::MuteParticipant { user_id: other }, None),
             74 => self.ask(
-                Command::RemoveParticipant {
+                HostCommand::RemoveParticipant {
                     user_id: other,
                     ban: flag && self.world.random(|random| random.permille(300)),
                 },
                 None,
             ),
             75..77 => self.ask(
-                Command::LockRoom {
+                HostCommand::LockRoom {
                     is_locked: flag && choice == 75,
                 },
                 None,
             ),
             77 => self.ask(
-                Command::SetRole {
+                HostCommand::SetRole {
                     user_id: other,
                     role: if flag { Role::Host } else { Role::Attendee },
                 },
                 None,
             ),
-            78 if flag => self.ask(Command::EndRoom, None),
-            79..81 => self.ask(Command::LeaveRoom, None),
+            78 if flag => self.ask(HostCommand::EndRoom, None),
+            79..81 => self.ask(OwnCommand::LeaveRoom, None),
             81..84 => {
                 // Another network: the old connection is left without a word, or closed.
                 self.leave_quietly();
@@ -317,12 +319,13 @@ impl Person {
         let waiting = self.view.waiting.first();
         let user = waiting.and_then(|person| text(person, "userId").parse().ok());
         match user {
-            Some(user_id) => self.ask(Command::AdmitParticipant { user_id }, None),
+            Some(user_id) => self.ask(HostCommand::AdmitParticipant { user_id }, None),
             None => self.send(ClientFrame::KeepAlive),
         }
     }
 
-    fn ask(&mut self, command: Command, text: Option<String>) {
+    fn ask(&mut self, command: impl Into<Command>, text: Option<String>) {
+        let command = command.into();
         let id = self.next_id;
         self.next_id += 1;
         self.send(ClientFrame::Command {

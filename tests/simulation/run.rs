@@ -358,9 +358,9 @@ impl Run {
             for (user_id, record) in inside {
                 let seen = person.view.participants.get(&user_id.to_string());
                 let is_same = seen.is_some_and(|seen| {
-                    seen["isMuted"] == record.is_muted
+                    seen["isMuted"] == record.flags.is_muted
                         && seen["isAway"] == record.is_away
-                        && seen["isHandRaised"] == record.is_hand_raised
+                        && seen["isHandRaised"] == record.flags.is_hand_raised
                         && seen["role"] == serde_json::to_value(record.role).unwrap()
                 });
                 if !is_same {

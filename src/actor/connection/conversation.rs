@@ -16,11 +16,11 @@ use super::{
 };
 use crate::{
     actor::{
-        gate::{JoinAttempt, Refusal, TRY_AGAIN},
+        gate::{JoinAttempt, TRY_AGAIN},
         room::{Applied, Instruct, RoomActor, StillThere},
     },
-    metrics::{CommandOutcome, CommandType},
-    protocol::{ClientMessage, Code, Command, Rejection},
+    metrics::{CommandLabel, CommandOutcome},
+    protocol::{ClientMessage, Code, Command, JoinRequest, MessageType, Refusal, Rejection},
 };
 
 impl Connection {
@@ -29,13 +29,13 @@ impl Connection {
             // What a forwarded connection says is not read here.
             (_, Phase::Closing | Phase::Forwarded(_)) => {}
             (
-                ClientMessage::Join {
+                ClientMessage::Join(JoinRequest {
                     id,
                     room_id,
                     token,
                     resume,
                     region,
-                },
+                }),
                 Phase::Fresh,
             ) => {
                 if room_id != self.room_id {
@@ -58,7 +58,7 @@ impl Connection {
                     .map(move |entered, this, context| this.entered(context, id, entered))
                     .wait(context);
             }
-            (ClientMessage::Join { id, .. }, Phase::Joined(_)) => {
+            (ClientMessage::Join(JoinRequest { id, .. }), Phase::Joined(_)) => {
                 let rejection =
                     Rejection::new(Code::BadRequest, "this connection has joined already");
                 self.refuse(Some(id), &rejection);
@@ -101,14 +101,12 @@ impl Connection {
                 let owner = pump::start(&self.gate.node, context.address(), socket, *opened);
                 self.phase = Phase::Forwarded(owner);
             }
-            Err(Refusal { rejection, reason }) => {
-                let metrics = &self.gate.node.metrics;
-                metrics.command(
-                    CommandType::JoinRoom,
-                    CommandOutcome::Refused(rejection.code),
+            Err(refusal) => {
+                self.gate.node.metrics.command(
+                    CommandLabel::Message(MessageType::JoinRoom),
+                    CommandOutcome::Refused(refusal.rejection.code),
                 );
-                self.refuse(Some(id), &rejection);
-                self.end(context, reason);
+                self.turn_away(context, Some(id), &refusal);
             }
         }
     }
@@ -161,7 +159,6 @@ impl Connection {
             Ok(Applied::Done) => return,
             Ok(Applied::Busy) => Rejection::new(Code::Unavailable, "the room is overloaded"),
             Ok(Applied::Closing) => Rejection::new(Code::Unavailable, "the room is closing"),
-            Ok(Applied::Refused(rejection, _)) => rejection,
             Ok(Applied::Failed) => {
                 self.await_successor(context);
                 Rejection::new(Code::Internal, "the room failed on this command")

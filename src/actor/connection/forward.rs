@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::{
     actor::{
-        gate::{Gate, JOIN_PATIENCE, JoinAttempt, Knocked, Person, Refusal, TRY_AGAIN},
+        gate::{Gate, JOIN_PATIENCE, JoinAttempt, Knocked, Person, TRY_AGAIN, unavailable},
         room::RoomActor,
     },
     cluster::{
@@ -26,7 +26,7 @@ use crate::{
     fd_budget::FdPermit,
     ids::{NodeId, RoomId},
     metrics::RefusedConnection,
-    protocol::{Goodbye, GoodbyeReason, ResumeRequest},
+    protocol::{Goodbye, GoodbyeReason, Refusal, ResumeRequest},
 };
 
 /// Wait before the gate is asked again for an owner that does not answer: it may be gone soon.
@@ -117,7 +117,7 @@ async fn enter_anywhere(
             gate.node
                 .metrics
                 .refused_connection(RefusedConnection::Full);
-            return Err(Refusal::unavailable());
+            return Err(unavailable());
         };
         let opened = reach(gate, owner, attempt, &person, permit).await;
         let outcome = client::outcome(&opened);
@@ -128,7 +128,7 @@ async fn enter_anywhere(
             Err(CallFault::Silent | CallFault::Failed) => AGAIN_AFTER_SILENCE,
         };
         if Instant::now() + wait > last_attempt {
-            return Err(Refusal::unavailable());
+            return Err(unavailable());
         }
         sleep(wait).await;
     }

@@ -2,10 +2,10 @@
 
 use tracing::warn;
 
-use super::{Gate, Refusal};
+use super::{Gate, unauthorized, unavailable};
 use crate::{
     ids::{ApiKeyId, RoomId, TenantId, UserId},
-    protocol::Kind,
+    protocol::{Kind, Refusal},
     secrets::{
         api_key::{self, ApiKeyText},
         node_token::Grant,
@@ -107,10 +107,10 @@ impl Gate {
             Err(error @ TokenError::Invalid) => return Err(not_valid(error)),
         };
         if tenant_id.is_some_and(|tenant| tenant != claims.tenant) {
-            return Err(Refusal::unauthorized("the token is of another tenant"));
+            return Err(unauthorized("the token is of another tenant"));
         }
         if claims.room != room_id {
-            return Err(Refusal::unauthorized("the token is for another room"));
+            return Err(unauthorized("the token is for another room"));
         }
         Ok(Person::new(claims, is_expired))
     }
@@ -121,17 +121,17 @@ impl Gate {
         }
         let row = self.node.store.api_key(id).await.map_err(|fault| {
             warn!(%fault, "cannot read an API key");
-            Refusal::unavailable()
+            unavailable()
         })?;
         let row = row.filter(|row| row.revoked_at.is_none());
         let opened = row.and_then(|row| {
             let key = api_key::open(id, &row.sealed_secret, &self.signing).ok()?;
             Some((key, row.tenant_id))
         });
-        opened.ok_or_else(|| Refusal::unauthorized("the token's key is unknown or revoked"))
+        opened.ok_or_else(|| unauthorized("the token's key is unknown or revoked"))
     }
 }
 
 fn not_valid(_: TokenError) -> Refusal {
-    Refusal::unauthorized("the token is not valid")
+    unauthorized("the token is not valid")
 }

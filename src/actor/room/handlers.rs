@@ -12,28 +12,30 @@ use super::{
 };
 use crate::{
     actor::link::{Farewell, Link},
-    protocol::{Code, GoodbyeReason, Rejection},
+    protocol::{GoodbyeReason, Refusal},
     room::{effect::Ticket, input::Input},
 };
 
 impl Handler<Enter> for RoomActor {
-    type Result = Applied;
+    type Result = Result<Applied, Refusal>;
 
-    fn handle(&mut self, message: Enter, context: &mut Self::Context) -> Applied {
+    fn handle(&mut self, message: Enter, context: &mut Self::Context) -> Self::Result {
         if self.is_closing() {
-            return Applied::Closing;
+            return Ok(Applied::Closing);
         }
         if message.tenant_id != self.owner.room().tenant_id() {
-            let rejection = Rejection::new(Code::Unauthorized, "the token is not for this room");
-            return Applied::Refused(rejection, GoodbyeReason::Unauthorized);
+            return Err(Refusal::new(
+                GoodbyeReason::Unauthorized,
+                "the token is not for this room",
+            ));
         }
         if self.owner.is_full() {
-            return Applied::Busy;
+            return Ok(Applied::Busy);
         }
         let link = Link::new(message.actor, message.socket);
         self.links.insert(message.join.connection_id, link);
         self.run(context, Input::Join(message.join));
-        self.applied()
+        Ok(self.applied())
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     actor::link::RoomNews,
     ids::{ConnectionId, RoomId, TenantId},
     mirror::Ownership,
-    protocol::{Command, GoodbyeReason, Rejection},
+    protocol::{Command, Refusal, Rejection},
     room::{
         admin::{AdminCommand, AdminReply},
         input::Join,
@@ -28,15 +28,13 @@ pub enum Applied {
     Busy,
     /// The room is closing or moving: ask the supervisor again.
     Closing,
-    /// Not for this room: the connection cannot go on.
-    Refused(Rejection, GoodbyeReason),
     /// The room failed on this request; it will not be tried again.
     Failed,
 }
 
 /// A connection asks to come in.
 #[derive(Message)]
-#[rtype(result = "Applied")]
+#[rtype(result = "Result<Applied, Refusal>")]
 pub struct Enter {
     /// The verified join.
     pub join: Box<Join>,

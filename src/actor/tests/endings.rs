@@ -56,7 +56,7 @@ async fn node_that_stops_commits_first_and_then_says_goodbye() {
     }
     assert_eq!(alice.answer(mute).await["type"], "Ack");
     let snapshot = stage.claim_elsewhere().await;
-    assert!(snapshot.participants[&stage.host].is_muted);
+    assert!(snapshot.participants[&stage.host].flags.is_muted);
     // No room starts any more.
     let mut carol = stage.guest("Carol");
     carol

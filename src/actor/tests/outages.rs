@@ -19,7 +19,7 @@ fn assert_mirrors(snapshot: &Snapshot, person: &TestClient) {
     let mirrored: Vec<(String, bool, bool)> = snapshot
         .participants
         .iter()
-        .map(|(user_id, record)| (user_id.to_string(), record.is_muted, record.is_away))
+        .map(|(user_id, record)| (user_id.to_string(), record.flags.is_muted, record.is_away))
         .collect();
     let seen: Vec<(String, bool, bool)> = view
         .participants

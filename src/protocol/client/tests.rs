@@ -1,4 +1,5 @@
 use super::*;
+use crate::protocol::{HostCommand, RelayCommand, parameters::NESTING_MAX};
 
 const TEXT_MAX: usize = 4096;
 const USER: &str = "0190aaaa-bbbb-7ccc-8ddd-eeeeffff0001";
@@ -23,7 +24,8 @@ fn error(text: &str) -> DecodeError {
 
 #[test]
 fn every_command_is_read_as_a_client_writes_it() {
-    // A command as written by a client, in the order of fields in which we would write it ourselves.
+    // Commands as clients write them, with the fields in the order in which the server encodes
+    // them.
     let table = [
         r#"{"type":"UpdateState","isMuted":true}"#,
         r#"{"type":"UpdateState","isMuted":false,"isVideoOn":true,"isScreenSharing":false,"isHandRaised":true}"#,
@@ -49,20 +51,20 @@ fn every_command_is_read_as_a_client_writes_it() {
         let (read_id, command) = command(&message);
         assert_eq!(read_id, id, "{text}");
         assert_eq!(serde_json::to_string(&command).unwrap(), with_ids(text));
-        assert!(text.contains(command.name()));
+        assert!(text.contains(command.message_type().name()));
     }
 }
 
 #[test]
 fn join_room_is_read_with_and_without_resume() {
     let bare = with_ids(r#"{"type":"JoinRoom","id":1,"roomId":"R","token":"t"}"#);
-    let Ok(ClientMessage::Join {
+    let Ok(ClientMessage::Join(JoinRequest {
         id,
         room_id,
         token,
         resume,
         region,
-    }) = decode(&bare, TEXT_MAX)
+    })) = decode(&bare, TEXT_MAX)
     else {
         panic!("not a join");
     };
@@ -73,7 +75,8 @@ fn join_room_is_read_with_and_without_resume() {
         r#"{"type":"JoinRoom","id":2,"roomId":"R","token":"t","region":"eu-1.a_b",
             "resume":{"connectionId":"U","resumeToken":"r","lastSeq":41,"extra":[1]}}"#,
     );
-    let Ok(ClientMessage::Join { resume, region, .. }) = decode(&full, TEXT_MAX) else {
+    let Ok(ClientMessage::Join(JoinRequest { resume, region, .. })) = decode(&full, TEXT_MAX)
+    else {
         panic!("not a join");
     };
     let resume = resume.unwrap();
@@ -108,10 +111,10 @@ fn unknown_fields_nulls_and_order_do_not_matter() {
     let (_, read) = command(r#"{"type":"RemoveParticipant","id":1,"userId":"U"}"#);
     assert!(matches!(
         read,
-        Command::RemoveParticipant { ban: false, .. }
+        Command::Host(HostCommand::RemoveParticipant { ban: false, .. })
     ));
     let (_, read) = command(r#"{"typ\u0065":"Leave\u0052oom","\u0069d":1}"#);
-    assert_eq!(read.name(), "LeaveRoom");
+    assert_eq!(read.message_type(), MessageType::LeaveRoom);
 }
 
 #[test]
@@ -120,7 +123,7 @@ fn opaque_json_is_relayed_byte_by_byte() {
     let (_, read) = command(&format!(
         r#"{{"type":"SendOffer","id":1,"targetUserId":"U","sdp":{sdp} }}"#
     ));
-    let Command::SendOffer { sdp: relayed, .. } = read else {
+    let Command::Relay(RelayCommand::SendOffer { sdp: relayed, .. }) = read else {
         panic!("not an offer");
     };
     assert_eq!(relayed.get(), sdp);
@@ -129,7 +132,7 @@ fn opaque_json_is_relayed_byte_by_byte() {
 #[test]
 fn of_a_repeated_field_the_last_one_counts() {
     let (id, read) = command(r#"{"type":"EndRoom","id":1,"id":2,"type":"LeaveRoom"}"#);
-    assert_eq!((id, read.name()), (2, "LeaveRoom"));
+    assert_eq!((id, read.message_type()), (2, MessageType::LeaveRoom));
 }
 
 #[test]
@@ -309,7 +312,8 @@ fn refusals_say_what_is_wrong_and_echo_the_id_when_there_is_one() {
     ];
     for (text, id, kind, problem) in table {
         let error = error(text);
-        assert_eq!((error.id, error.kind), (id, kind), "{text}");
+        let known = error.message_type.map(MessageType::name);
+        assert_eq!((error.id, known), (id, kind), "{text}");
         assert_eq!(error.rejection.code, Code::BadRequest, "{text}");
         assert!(error.to_string().contains(problem), "{text}: {error}");
     }
@@ -366,8 +370,8 @@ fn nesting_is_bounded_in_what_is_relayed_and_harmless_elsewhere() {
 
 #[test]
 fn every_type_of_the_wire_is_known_by_its_name() {
-    for known in MessageType::ALL {
-        assert_eq!(MessageType::of_name(known.name()), Some(known));
+    for known in MessageType::ALL.iter().copied() {
+        assert_eq!(MessageType::from_name(known.name()), Some(known));
     }
-    assert_eq!(MessageType::of_name("RoomJoined"), None);
+    assert_eq!(MessageType::from_name("RoomJoined"), None);
 }

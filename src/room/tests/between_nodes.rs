@@ -1,4 +1,5 @@
-//! Admins' commands and their answers as nodes tell them to each other: exact JSON, because nodes of two releases meet.
+//! Admin commands and their answers as nodes exchange them: exact JSON, because nodes of two
+//! releases may run together.
 
 use std::fmt::Debug;
 
@@ -9,7 +10,8 @@ use uuid::Uuid;
 use crate::{
     ids::{ConnectionId, Seq, SessionId, Timestamp, UserId},
     protocol::{
-        Code, DuplicatePolicy, EndReason, Kind, ParticipantView, Rejection, Role, Settings,
+        Code, DuplicatePolicy, EndReason, Kind, ParticipantFlags, ParticipantView, Rejection, Role,
+        Settings,
     },
     room::{
         admin::{AdminCommand, AdminReply, LiveRoom},
@@ -103,10 +105,12 @@ fn participant() -> (ParticipantView, Value) {
         connection_id: ConnectionId(Uuid::from_u128(2)),
         display_name: "Göran 'the' \"best\"".to_owned(),
         role: Role::Attendee,
-        is_muted: true,
-        is_video_on: false,
-        is_screen_sharing: true,
-        is_hand_raised: false,
+        flags: ParticipantFlags {
+            is_muted: true,
+            is_video_on: false,
+            is_screen_sharing: true,
+            is_hand_raised: false,
+        },
         is_away: true,
         joined_at: NOW,
     };

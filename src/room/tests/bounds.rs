@@ -1,7 +1,10 @@
 //! What is bounded, at its bound.
 
-use super::{OLGA, Stage, chat, check, stage::user};
-use crate::{protocol::Command, room::admin::AdminCommand};
+use super::{Fixture, OLGA, chat, check, fixture::user};
+use crate::{
+    protocol::{HostCommand, OwnCommand},
+    room::admin::AdminCommand,
+};
 
 fn ban(name: &str) -> AdminCommand {
     AdminCommand::Remove {
@@ -12,12 +15,12 @@ fn ban(name: &str) -> AdminCommand {
 
 #[test]
 fn tail_keeps_its_events_also_in_the_mirror() {
-    let mut stage = Stage::rules(|rules| rules.tail_events_max = 3);
-    stage.join("bob");
+    let mut fixture = Fixture::rules(|rules| rules.tail_events_max = 3);
+    fixture.join("bob");
     for text in ["a", "b", "c", "d"] {
-        stage.say("bob", chat(text));
+        fixture.say("bob", chat(text));
     }
-    let seqs: Vec<u64> = stage
+    let seqs: Vec<u64> = fixture
         .mirror
         .as_ref()
         .unwrap()
@@ -30,66 +33,71 @@ fn tail_keeps_its_events_also_in_the_mirror() {
 
 #[test]
 fn tail_keeps_its_bytes_and_always_the_newest() {
-    let mut stage = Stage::rules(|rules| rules.tail_bytes_max = 300);
-    stage.join("bob");
-    stage.say("bob", chat(&"x".repeat(500)));
-    assert_eq!(stage.mirror.as_ref().unwrap().tail.len(), 1);
+    let mut fixture = Fixture::rules(|rules| rules.tail_bytes_max = 300);
+    fixture.join("bob");
+    fixture.say("bob", chat(&"x".repeat(500)));
+    assert_eq!(fixture.mirror.as_ref().unwrap().tail.len(), 1);
 }
 
 #[test]
 fn bans_are_refused_beyond_their_bound_without_removing_anybody() {
-    let mut stage = Stage::rules(|rules| rules.bans_max = 1);
-    stage.join(OLGA);
-    stage.join("bob");
-    stage.admin(ban("carl"));
-    check(stage.admin(ban("carl")), &["admin: Done"]);
-    check(stage.admin(ban("bob")), &["admin: Error unavailable"]);
-    let by_host = Command::RemoveParticipant {
+    let mut fixture = Fixture::rules(|rules| rules.bans_max = 1);
+    fixture.join(OLGA);
+    fixture.join("bob");
+    fixture.admin(ban("carl"));
+    check(fixture.admin(ban("carl")), &["admin: Done"]);
+    check(fixture.admin(ban("bob")), &["admin: Error unavailable"]);
+    let by_host = HostCommand::RemoveParticipant {
         user_id: user("bob"),
         ban: true,
     };
-    check(stage.say(OLGA, by_host), &["olga: Error unavailable"]);
-    assert_eq!(stage.room.participant_count(), 2);
+    check(fixture.say(OLGA, by_host), &["olga: Error unavailable"]);
+    assert_eq!(fixture.room.participant_count(), 2);
 }
 
 #[test]
 fn oldest_attendance_is_forgotten_beyond_its_bound() {
-    let mut stage = Stage::rules(|rules| rules.left_max = 2);
-    stage.join(OLGA);
+    let mut fixture = Fixture::rules(|rules| rules.left_max = 2);
+    fixture.join(OLGA);
     for name in ["bob", "carl", "dora"] {
-        stage.join(name);
-        stage.say(name, Command::LeaveRoom);
+        fixture.join(name);
+        fixture.say(name, OwnCommand::LeaveRoom);
     }
-    let left = stage.mirror.as_ref().unwrap().left.values();
+    let left = fixture.mirror.as_ref().unwrap().left.values();
     let names: Vec<String> = left.map(|left| left.display_name.clone()).collect();
     assert_eq!(names, ["carl", "dora"]);
 }
 
 #[test]
 fn resume_tokens_of_a_stay_are_at_most_three() {
-    let mut stage = Stage::of(&["bob"]);
+    let mut fixture = Fixture::of(&["bob"]);
     for _ in 0..5 {
-        stage.resume("bob", 1);
+        fixture.resume("bob", 1);
     }
-    let seat = &stage.room.snapshot().participants[&user("bob")];
+    let seat = &fixture.room.snapshot().participants[&user("bob")];
     assert_eq!(seat.resume_token_hashes.len(), 3);
 }
 
 #[test]
 fn successor_with_a_smaller_lobby_keeps_those_who_wait() {
-    let mut stage = Stage::with_lobby();
-    stage.join("bob");
-    stage.join("carl");
-    let snapshot = stage.mirror.clone().unwrap();
+    let mut fixture = Fixture::with_lobby();
+    fixture.join("bob");
+    fixture.join("carl");
+    let snapshot = fixture.mirror.clone().unwrap();
     let rules = crate::room::rules::Rules {
         lobby_max: 1,
         ..Default::default()
     };
-    let epoch = stage.room.epoch().next();
-    let mut room =
-        crate::room::Room::restore(rules.into(), snapshot, epoch, stage.version, stage.now());
+    let epoch = fixture.room.epoch().next();
+    let mut room = crate::room::Room::restore(
+        rules.into(),
+        snapshot,
+        epoch,
+        fixture.version,
+        fixture.now(),
+    );
     assert!(
-        room.apply(stage.now(), crate::room::input::Input::Tick)
+        room.apply(fixture.now(), crate::room::input::Input::Tick)
             .is_empty()
     );
     assert_eq!(room.snapshot().lobby.len(), 2);

@@ -3,14 +3,14 @@
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::Stage;
+use super::Fixture;
 use crate::{
     ids::ConnectionId,
     protocol::Notice,
     room::{admin::AdminReply, effect::Effect},
 };
 
-impl Stage {
+impl Fixture {
     pub(super) fn line(&mut self, effect: Effect) -> String {
         match effect {
             Effect::Send { to, notice } => {
@@ -33,7 +33,7 @@ impl Stage {
                         "admin: {} {} muted={}",
                         view.display_name,
                         word(&view.role),
-                        view.is_muted
+                        view.flags.is_muted
                     )
                 }
                 Ok(reply) => format!("admin: {reply:?}"),

@@ -1,54 +1,54 @@
 //! The lobby: waiting, admitting, denying, and what it is switched off for.
 
-use super::{OLGA, Stage, chat, check, stage::user};
+use super::{Fixture, OLGA, chat, check, fixture::user};
 use crate::{
-    protocol::{Command, Kind, Role, Settings},
+    protocol::{HostCommand, Kind, OwnCommand, Role, Settings},
     room::{admin::AdminCommand, rules::Rules},
 };
 
-fn admit(name: &str) -> Command {
-    Command::AdmitParticipant {
+fn admit(name: &str) -> HostCommand {
+    HostCommand::AdmitParticipant {
         user_id: user(name),
     }
 }
 
-fn deny(name: &str) -> Command {
-    Command::DenyParticipant {
+fn deny(name: &str) -> HostCommand {
+    HostCommand::DenyParticipant {
         user_id: user(name),
     }
 }
 
-fn switch_off(stage: &mut Stage) -> Vec<String> {
-    let mut settings = stage.room.snapshot().head.settings;
+fn switch_off(fixture: &mut Fixture) -> Vec<String> {
+    let mut settings = fixture.room.snapshot().head.settings;
     settings.is_lobby_enabled = false;
-    stage.admin(AdminCommand::ChangeSettings(settings))
+    fixture.admin(AdminCommand::ChangeSettings(settings))
 }
 
 #[test]
 fn attendee_waits_and_hosts_are_told() {
-    let mut stage = Stage::with_lobby();
+    let mut fixture = Fixture::with_lobby();
     check(
-        stage.join("bob"),
+        fixture.join("bob"),
         &["bob: LobbyWaiting", "olga: LobbyChanged bob"],
     );
-    assert_eq!(stage.room.participant_count(), 1);
+    assert_eq!(fixture.room.participant_count(), 1);
 }
 
 #[test]
 fn hosts_do_not_wait() {
-    let mut stage = Stage::with_lobby();
+    let mut fixture = Fixture::with_lobby();
     assert_eq!(
-        stage.join_as_host("hans").last().unwrap(),
+        fixture.join_as_host("hans").last().unwrap(),
         "hans: RoomJoined @2 olga+hans"
     );
 }
 
 #[test]
 fn admitted_person_joins_with_the_id_of_their_join() {
-    let mut stage = Stage::with_lobby();
-    stage.join("bob");
+    let mut fixture = Fixture::with_lobby();
+    fixture.join("bob");
     check(
-        stage.say(OLGA, admit("bob")),
+        fixture.say(OLGA, admit("bob")),
         &[
             "olga: #2 ParticipantJoined bob attendee",
             "bob: RoomJoined @2 olga+bob",
@@ -60,10 +60,10 @@ fn admitted_person_joins_with_the_id_of_their_join() {
 
 #[test]
 fn denied_person_is_told_and_sent_away() {
-    let mut stage = Stage::with_lobby();
-    stage.join("bob");
+    let mut fixture = Fixture::with_lobby();
+    fixture.join("bob");
     check(
-        stage.say(OLGA, deny("bob")),
+        fixture.say(OLGA, deny("bob")),
         &[
             "bob: LobbyDenied",
             "bob: Goodbye denied",
@@ -75,60 +75,60 @@ fn denied_person_is_told_and_sent_away() {
 
 #[test]
 fn deciding_about_somebody_who_does_not_wait_finds_no_target() {
-    let mut stage = Stage::with_lobby();
+    let mut fixture = Fixture::with_lobby();
     check(
-        stage.say(OLGA, admit("bob")),
+        fixture.say(OLGA, admit("bob")),
         &["olga: Error target_not_found"],
     );
     check(
-        stage.say(OLGA, deny("bob")),
+        fixture.say(OLGA, deny("bob")),
         &["olga: Error target_not_found"],
     );
 }
 
 #[test]
 fn attendees_decide_nothing_about_the_lobby() {
-    let mut stage = Stage::with_lobby();
-    stage.join("bob");
-    stage.say(OLGA, admit("bob"));
-    stage.join("carl");
-    check(stage.say("bob", admit("carl")), &["bob: Error forbidden"]);
+    let mut fixture = Fixture::with_lobby();
+    fixture.join("bob");
+    fixture.say(OLGA, admit("bob"));
+    fixture.join("carl");
+    check(fixture.say("bob", admit("carl")), &["bob: Error forbidden"]);
 }
 
 #[test]
 fn waiting_people_get_no_events_and_may_only_leave() {
-    let mut stage = Stage::with_lobby();
-    stage.join("bob");
+    let mut fixture = Fixture::with_lobby();
+    fixture.join("bob");
     check(
-        stage.say(OLGA, chat("hi")),
+        fixture.say(OLGA, chat("hi")),
         &["olga: #2 MessageReceived olga hi", "olga: Ack 2 @2"],
     );
-    check(stage.say("bob", chat("hi")), &["bob: Error not_in_room"]);
+    check(fixture.say("bob", chat("hi")), &["bob: Error not_in_room"]);
     check(
-        stage.say("bob", Command::LeaveRoom),
+        fixture.say("bob", OwnCommand::LeaveRoom),
         &["bob: Ack 3 @2", "bob: Goodbye left", "olga: LobbyChanged"],
     );
 }
 
 #[test]
 fn waiting_begins_no_session() {
-    let mut stage = Stage::settings(|settings| settings.is_lobby_enabled = true);
-    check(stage.join("bob"), &["bob: LobbyWaiting"]);
-    assert_eq!(stage.room.session(), None);
+    let mut fixture = Fixture::settings(|settings| settings.is_lobby_enabled = true);
+    check(fixture.join("bob"), &["bob: LobbyWaiting"]);
+    assert_eq!(fixture.room.session(), None);
     check(
-        stage.pass(300_000),
+        fixture.pass(300_000),
         &["bob: Goodbye ended", "closed: no session"],
     );
 }
 
 #[test]
 fn coming_host_sees_who_waits() {
-    let mut stage = Stage::settings(|settings| settings.is_lobby_enabled = true);
-    stage.join("bob");
-    stage.pass(10);
-    stage.join("anna");
+    let mut fixture = Fixture::settings(|settings| settings.is_lobby_enabled = true);
+    fixture.join("bob");
+    fixture.pass(10);
+    fixture.join("anna");
     assert_eq!(
-        stage.join(OLGA).last().unwrap(),
+        fixture.join(OLGA).last().unwrap(),
         "olga: LobbyChanged bob+anna",
         "longest waiting first"
     );
@@ -136,13 +136,13 @@ fn coming_host_sees_who_waits() {
 
 #[test]
 fn new_host_sees_who_waits() {
-    let mut stage = Stage::with_lobby();
-    stage.join("bob");
-    stage.say(OLGA, admit("bob"));
-    stage.join("carl");
-    let lines = stage.say(
+    let mut fixture = Fixture::with_lobby();
+    fixture.join("bob");
+    fixture.say(OLGA, admit("bob"));
+    fixture.join("carl");
+    let lines = fixture.say(
         OLGA,
-        Command::SetRole {
+        HostCommand::SetRole {
             user_id: user("bob"),
             role: Role::Host,
         },
@@ -152,18 +152,18 @@ fn new_host_sees_who_waits() {
 
 #[test]
 fn reconnecting_person_keeps_their_place() {
-    let mut stage = Stage::with_lobby();
-    stage.join("bob");
-    stage.pass(10);
-    stage.join("anna");
-    check(stage.lose("bob"), &[]);
-    stage.pass(10);
+    let mut fixture = Fixture::with_lobby();
+    fixture.join("bob");
+    fixture.pass(10);
+    fixture.join("anna");
+    check(fixture.lose("bob"), &[]);
+    fixture.pass(10);
     check(
-        stage.join("bob"),
+        fixture.join("bob"),
         &["bob2: LobbyWaiting", "olga: LobbyChanged bob+anna"],
     );
     check(
-        stage.join("bob"),
+        fixture.join("bob"),
         &[
             "bob2: Goodbye superseded",
             "bob3: LobbyWaiting",
@@ -174,26 +174,26 @@ fn reconnecting_person_keeps_their_place() {
 
 #[test]
 fn unconnected_person_is_forgotten_after_the_grace() {
-    let mut stage = Stage::with_lobby();
-    stage.join("bob");
-    stage.lose("bob");
-    check(stage.pass(29_999), &[]);
-    check(stage.pass(1), &["olga: LobbyChanged"]);
+    let mut fixture = Fixture::with_lobby();
+    fixture.join("bob");
+    fixture.lose("bob");
+    check(fixture.pass(29_999), &[]);
+    check(fixture.pass(1), &["olga: LobbyChanged"]);
 }
 
 #[test]
 fn person_admitted_while_unconnected_does_not_wait_again() {
-    let mut stage = Stage::with_lobby();
-    stage.join("bob");
-    stage.lose("bob");
+    let mut fixture = Fixture::with_lobby();
+    fixture.join("bob");
+    fixture.lose("bob");
     check(
-        stage.say(OLGA, admit("bob")),
+        fixture.say(OLGA, admit("bob")),
         &["olga: LobbyChanged", "olga: Ack 2 @1"],
     );
-    check(stage.say(OLGA, admit("bob")), &["olga: Ack 3 @1"]);
-    stage.takeover(5);
+    check(fixture.say(OLGA, admit("bob")), &["olga: Ack 3 @1"]);
+    fixture.takeover(5);
     check(
-        stage.join("bob"),
+        fixture.join("bob"),
         &[
             ": #2 ParticipantJoined bob attendee",
             "bob2: RoomJoined @2 olga+bob",
@@ -203,30 +203,30 @@ fn person_admitted_while_unconnected_does_not_wait_again() {
 
 #[test]
 fn people_once_admitted_do_not_wait_again_in_this_session() {
-    let mut stage = Stage::with_lobby();
-    stage.join("bob");
-    stage.say(OLGA, admit("bob"));
-    stage.say("bob", Command::LeaveRoom);
-    stage.takeover(5);
+    let mut fixture = Fixture::with_lobby();
+    fixture.join("bob");
+    fixture.say(OLGA, admit("bob"));
+    fixture.say("bob", OwnCommand::LeaveRoom);
+    fixture.takeover(5);
     assert_eq!(
-        stage.join("bob").last().unwrap(),
+        fixture.join("bob").last().unwrap(),
         "bob2: RoomJoined @4 olga+bob"
     );
 }
 
 #[test]
 fn full_room_admits_nobody_from_the_lobby() {
-    let mut stage = Stage::settings(|settings| {
+    let mut fixture = Fixture::settings(|settings| {
         settings.is_lobby_enabled = true;
         settings.max_participants = 2;
     });
-    stage.join(OLGA);
-    stage.join("bob");
-    stage.join_as_host("hans");
-    check(stage.say(OLGA, admit("bob")), &["olga: Error room_full"]);
-    stage.say("hans", Command::LeaveRoom);
+    fixture.join(OLGA);
+    fixture.join("bob");
+    fixture.join_as_host("hans");
+    check(fixture.say(OLGA, admit("bob")), &["olga: Error room_full"]);
+    fixture.say("hans", OwnCommand::LeaveRoom);
     assert_eq!(
-        stage.say(OLGA, admit("bob"))[1],
+        fixture.say(OLGA, admit("bob"))[1],
         "bob: RoomJoined @4 olga+bob"
     );
 }
@@ -237,34 +237,34 @@ fn lobby_is_full_at_its_bound_but_not_for_those_who_wait() {
         is_lobby_enabled: true,
         ..Settings::default()
     };
-    let mut stage = Stage::with(
+    let mut fixture = Fixture::with(
         settings,
         Rules {
             lobby_max: 2,
             ..Rules::default()
         },
     );
-    stage.join("bob");
-    stage.join("carl");
+    fixture.join("bob");
+    fixture.join("carl");
     check(
-        stage.join("dora"),
+        fixture.join("dora"),
         &["dora: Error room_full", "dora: Goodbye room_full"],
     );
-    assert_eq!(stage.join("bob").last().unwrap(), "bob2: LobbyWaiting");
+    assert_eq!(fixture.join("bob").last().unwrap(), "bob2: LobbyWaiting");
 }
 
 #[test]
 fn switching_the_lobby_off_admits_all_while_there_are_seats_and_tells_hosts_once() {
-    let mut stage = Stage::with_lobby();
+    let mut fixture = Fixture::with_lobby();
     for name in ["bob", "anna", "carl"] {
-        stage.join(name);
-        stage.pass(1);
+        fixture.join(name);
+        fixture.pass(1);
     }
-    let mut settings = stage.room.snapshot().head.settings;
+    let mut settings = fixture.room.snapshot().head.settings;
     settings.is_lobby_enabled = false;
     settings.max_participants = 3;
     check(
-        stage.admin(AdminCommand::ChangeSettings(settings)),
+        fixture.admin(AdminCommand::ChangeSettings(settings)),
         &[
             "olga: #2 ParticipantJoined bob attendee",
             "bob: RoomJoined @2 olga+bob",
@@ -278,23 +278,23 @@ fn switching_the_lobby_off_admits_all_while_there_are_seats_and_tells_hosts_once
 
 #[test]
 fn switching_the_lobby_off_lets_nobody_past_the_lock_until_it_opens() {
-    let mut stage = Stage::with_lobby();
-    stage.join("bob");
-    stage.say(OLGA, Command::LockRoom { is_locked: true });
-    check(switch_off(&mut stage), &["admin: Done"]);
-    let lines = stage.say(OLGA, Command::LockRoom { is_locked: false });
+    let mut fixture = Fixture::with_lobby();
+    fixture.join("bob");
+    fixture.say(OLGA, HostCommand::LockRoom { is_locked: true });
+    check(switch_off(&mut fixture), &["admin: Done"]);
+    let lines = fixture.say(OLGA, HostCommand::LockRoom { is_locked: false });
     assert_eq!(lines[2], "bob: RoomJoined @4 olga+bob");
 }
 
 #[test]
 fn switching_the_lobby_off_refuses_those_whose_kind_is_no_longer_let_in() {
-    let mut stage = Stage::with_lobby();
-    stage.join("bob");
-    let mut settings = stage.room.snapshot().head.settings;
+    let mut fixture = Fixture::with_lobby();
+    fixture.join("bob");
+    let mut settings = fixture.room.snapshot().head.settings;
     settings.is_lobby_enabled = false;
     settings.allowed_roles = vec![Kind::Host];
     check(
-        stage.admin(AdminCommand::ChangeSettings(settings)),
+        fixture.admin(AdminCommand::ChangeSettings(settings)),
         &[
             "bob: Error role_not_allowed",
             "bob: Goodbye role_not_allowed",
@@ -306,10 +306,10 @@ fn switching_the_lobby_off_refuses_those_whose_kind_is_no_longer_let_in() {
 
 #[test]
 fn joining_past_the_lobby_with_a_host_token_tells_the_hosts() {
-    let mut stage = Stage::with_lobby();
-    stage.join("bob");
+    let mut fixture = Fixture::with_lobby();
+    fixture.join("bob");
     check(
-        stage.join_as_host("bob"),
+        fixture.join_as_host("bob"),
         &[
             "bob: Goodbye superseded",
             "olga: #2 ParticipantJoined bob host",
@@ -322,20 +322,23 @@ fn joining_past_the_lobby_with_a_host_token_tells_the_hosts() {
 
 #[test]
 fn lobby_survives_a_takeover_with_its_order() {
-    let mut stage = Stage::with_lobby();
-    stage.join("zoe");
-    stage.pass(5);
-    stage.join("anna");
-    stage.takeover(100);
-    let lines = stage.resume(OLGA, 1);
+    let mut fixture = Fixture::with_lobby();
+    fixture.join("zoe");
+    fixture.pass(5);
+    fixture.join("anna");
+    fixture.takeover(100);
+    let lines = fixture.resume(OLGA, 1);
     assert_eq!(lines.last().unwrap(), "olga2: LobbyChanged zoe+anna");
 }
 
 #[test]
 fn resuming_host_is_told_of_a_lobby_that_became_empty() {
-    let mut stage = Stage::with_lobby();
-    stage.join("bob");
-    stage.lose(OLGA);
-    stage.say("bob", Command::LeaveRoom);
-    assert_eq!(stage.resume(OLGA, 1).last().unwrap(), "olga2: LobbyChanged");
+    let mut fixture = Fixture::with_lobby();
+    fixture.join("bob");
+    fixture.lose(OLGA);
+    fixture.say("bob", OwnCommand::LeaveRoom);
+    assert_eq!(
+        fixture.resume(OLGA, 1).last().unwrap(),
+        "olga2: LobbyChanged"
+    );
 }

@@ -50,7 +50,7 @@ pub struct Witness {
     sure_seq: u64,
     /// Seen on this connection without durability so far.
     unsure: Vec<Sighting>,
-    /// `RoomResumed` does not say whether it is durable; a `DurabilityChanged` right behind it does.
+    /// A durable `RoomResumed` makes the missed events sure, unless a `DurabilityChanged` follows at once.
     is_resume_open: bool,
     /// See [`Ledger::amnesties`].
     amnesties: u64,
@@ -218,7 +218,11 @@ impl Witness {
             let what = format!("RoomResumed.seq is not the end of the missed events: {frame}");
             self.violate("one-order", what);
         }
-        self.is_resume_open = true;
+        if frame["durable"] == false {
+            self.durability(false);
+        } else {
+            self.is_resume_open = true;
+        }
         self.check_own("a resume");
         self.counts.resumes += 1;
         Heard::Entered(Entry::Resumed)

@@ -1,4 +1,5 @@
-//! The vocabulary of the tests: a room with named people, virtual time, and lines that say who was told what.
+//! The fixture of the tests: a room with named people, virtual time, and lines that say who was
+//! told what.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,7 +12,7 @@ use crate::{
     ids::{
         ConnectionId, Epoch, RoomId, Seq, SessionId, StayId, TenantId, Timestamp, UserId, Version,
     },
-    protocol::{Command, Kind, Settings, StateChange},
+    protocol::{Command, Kind, OwnCommand, Settings, StateChange},
     room::{
         Room, RoomBasis,
         admin::AdminCommand,
@@ -25,8 +26,8 @@ use crate::{
 /// The owner of every test room.
 pub(super) const OLGA: &str = "olga";
 
-/// A room on stage. It mirrors itself after every input and checks that the mirror equals the room.
-pub(super) struct Stage {
+/// A room that mirrors itself after every input and checks that the mirror equals the room.
+pub(super) struct Fixture {
     pub(super) room: Room,
     pub(super) mirror: Option<Snapshot>,
     pub(super) version: Version,
@@ -59,21 +60,22 @@ pub(super) fn check(lines: Vec<String>, expect: &[&str]) {
     );
 }
 
-pub(super) fn muted(is_muted: bool) -> Command {
-    Command::UpdateState(StateChange {
-        is_muted: Some(is_muted),
-        ..StateChange::default()
-    })
-}
-
-pub(super) fn chat(text: &str) -> Command {
-    Command::SendMessage {
-        text: text.to_owned(),
-        target_user_id: None,
+pub(super) fn muted(is_muted: bool) -> OwnCommand {
+    OwnCommand::UpdateState {
+        change: StateChange {
+            is_muted: Some(is_muted),
+            ..StateChange::default()
+        },
     }
 }
 
-impl Stage {
+pub(super) fn chat(text: &str) -> OwnCommand {
+    OwnCommand::SendMessage {
+        text: text.to_owned(),
+    }
+}
+
+impl Fixture {
     pub(super) fn new() -> Self {
         Self::with(Settings::default(), Rules::default())
     }
@@ -92,18 +94,18 @@ impl Stage {
 
     /// A room with a lobby and its owner inside.
     pub(super) fn with_lobby() -> Self {
-        let mut stage = Self::settings(|settings| settings.is_lobby_enabled = true);
-        stage.join(OLGA);
-        stage
+        let mut fixture = Self::settings(|settings| settings.is_lobby_enabled = true);
+        fixture.join(OLGA);
+        fixture
     }
 
     /// A default room in which these people are.
     pub(super) fn of(names: &[&str]) -> Self {
-        let mut stage = Self::new();
+        let mut fixture = Self::new();
         for name in names {
-            stage.join(name);
+            fixture.join(name);
         }
-        stage
+        fixture
     }
 
     pub(super) fn with(settings: Settings, rules: Rules) -> Self {
@@ -116,7 +118,7 @@ impl Stage {
             bans: BTreeMap::new(),
         };
         let now = Timestamp(1_000_000);
-        let mut stage = Self {
+        let mut fixture = Self {
             room: Room::create(Arc::clone(&rules), basis, Epoch(10), now),
             mirror: None,
             version: Version(0),
@@ -130,8 +132,8 @@ impl Stage {
             tokens: BTreeMap::new(),
             ids: HashMap::new(),
         };
-        stage.mirror_now();
-        stage
+        fixture.mirror_now();
+        fixture
     }
 
     fn fresh(&mut self) -> Uuid {
@@ -216,13 +218,13 @@ impl Stage {
             }),
             ..self.joining(name)
         };
-        // The ids of a stay go on growing over its connections.
+        // The ids of a stay grow across its connections.
         self.ids.insert(join.connection_id, last_id);
         self.apply(Input::Join(Box::new(join)))
     }
 
     /// A command with the next id of the connection.
-    pub(super) fn say(&mut self, name: &str, command: Command) -> Vec<String> {
+    pub(super) fn say(&mut self, name: &str, command: impl Into<Command>) -> Vec<String> {
         let connection_id = self.connection(name);
         let id = self.ids.get_mut(&connection_id).unwrap();
         *id += 1;
@@ -230,12 +232,17 @@ impl Stage {
         self.say_with_id(name, id, command)
     }
 
-    pub(super) fn say_with_id(&mut self, name: &str, id: u64, command: Command) -> Vec<String> {
+    pub(super) fn say_with_id(
+        &mut self,
+        name: &str,
+        id: u64,
+        command: impl Into<Command>,
+    ) -> Vec<String> {
         let connection_id = self.connection(name);
         self.apply(Input::Command {
             connection_id,
             id,
-            command,
+            command: command.into(),
         })
     }
 

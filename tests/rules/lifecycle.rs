@@ -47,7 +47,8 @@ async fn an_away_participant_leaves_when_the_grace_ends(backend: Backend) {
     let session = room.closed_session().await;
     let stay = attendance_of(&session, &bob.user_id());
     assert_eq!(stay["leaveReason"], "timeout");
-    // The true time of the leave is when the connection was lost, half a second before the end of the grace.
+    // The leave time is when the connection was lost, half a second before the end of the grace
+    // period.
     assert!(
         text(&stay, "leftAt") < text(&session, "endTime"),
         "{session}"

@@ -1,44 +1,49 @@
-//! Hosts' controls. Who may: hosts. On whom: anybody in the room; the owner keeps role and seat.
+//! Controls of hosts and admins over participants and the room. The owner keeps role and seat.
 
-use super::{Room, conduct::Farewell, effect::Effect, record::BanRecord};
+use super::{
+    Room,
+    commands::{AfterAck, close_ended},
+    effect::Effect,
+    record::BanRecord,
+};
 use crate::{
-    ids::{Timestamp, UserId},
-    protocol::{Code, Command, Event, GoodbyeReason, LeaveReason, Rejection, Role, StateChange},
+    ids::{ConnectionId, Timestamp, UserId},
+    protocol::{
+        Code, EndReason, Event, GoodbyeReason, HostCommand, LeaveReason, Rejection, Role,
+        StateChange,
+    },
 };
 
 impl Room {
-    /// Executes a host's command of `by`.
-    pub(super) fn control(
+    /// Runs a command of the host `by`.
+    pub(super) fn run_host(
         &mut self,
         now: Timestamp,
         by: UserId,
-        command: Command,
-    ) -> Result<Farewell, Rejection> {
+        command: HostCommand,
+    ) -> Result<AfterAck, Rejection> {
         self.require_host(by)?;
         match command {
-            Command::RemoveParticipant { user_id, ban } => {
-                return self.remove(now, user_id, ban, Some(by));
+            HostCommand::RemoveParticipant { user_id, ban } => {
+                return self.remove(now, user_id, ban, Some(by)).map(close_ended);
             }
-            Command::MuteParticipant { user_id } => self.mute(user_id, Some(by))?,
-            Command::AdmitParticipant { user_id } => self.admit_waiting(now, user_id)?,
-            Command::DenyParticipant { user_id } => {
+            HostCommand::EndRoom => {
+                self.publish(&Event::RoomEnded {
+                    reason: EndReason::Ended,
+                });
+                return Ok(AfterAck::End);
+            }
+            HostCommand::MuteParticipant { user_id } => self.mute(user_id, Some(by))?,
+            HostCommand::AdmitParticipant { user_id } => self.admit_waiting(now, user_id)?,
+            HostCommand::DenyParticipant { user_id } => {
                 self.deny_waiting(user_id, GoodbyeReason::Denied)?;
             }
-            Command::SetRole { user_id, role } => self.set_role(user_id, role, Some(by))?,
-            Command::LockRoom { is_locked } => self.lock(now, is_locked, by),
-            Command::StartRecording => self.record(true, by)?,
-            Command::StopRecording => self.record(false, by)?,
-            Command::UpdateState(_)
-            | Command::SendOffer { .. }
-            | Command::SendAnswer { .. }
-            | Command::SendIceCandidate { .. }
-            | Command::SendMessage { .. }
-            | Command::EndRoom
-            | Command::LeaveRoom => {
-                return Err(Rejection::new(Code::Internal, "not a host's control"));
-            }
+            HostCommand::SetRole { user_id, role } => self.set_role(user_id, role, Some(by))?,
+            HostCommand::LockRoom { is_locked } => self.lock(now, is_locked, by),
+            HostCommand::StartRecording => self.record(true, by)?,
+            HostCommand::StopRecording => self.record(false, by)?,
         }
-        Ok(Farewell::Stay)
+        Ok(AfterAck::Nothing)
     }
 
     pub(super) fn require_host(&self, user_id: UserId) -> Result<(), Rejection> {
@@ -64,10 +69,7 @@ impl Room {
         if self.seats.contains_key(&user_id) {
             return Ok(());
         }
-        Err(Rejection::new(
-            Code::TargetNotFound,
-            "this user is not in the room",
-        ))
+        Err(not_in_the_room())
     }
 
     pub(super) fn set_role(
@@ -80,10 +82,7 @@ impl Room {
             return Err(Rejection::new(Code::Forbidden, "the owner is always host"));
         }
         let Some(seat) = self.seats.get_mut(&user_id) else {
-            return Err(Rejection::new(
-                Code::TargetNotFound,
-                "this user is not in the room",
-            ));
+            return Err(not_in_the_room());
         };
         let is_changed = seat.record.role != role;
         let was_set = std::mem::replace(&mut seat.record.is_role_set, true);
@@ -106,15 +105,16 @@ impl Room {
         Ok(())
     }
 
-    /// Removes somebody from the room or its lobby; with `ban` for good, and also when they have left already.
-    /// Hosts (`by`) cannot remove the owner; an admin can. Whose seat it was is still to be told goodbye.
+    /// Removes somebody from the room or its lobby. With `ban` they may not return, and need not be
+    /// there any more. Hosts (`by`) cannot remove the owner; an admin can. Returns the connection
+    /// of the ended stay, which the caller closes, and the reason.
     pub(super) fn remove(
         &mut self,
         now: Timestamp,
         user_id: UserId,
         ban: bool,
         by: Option<UserId>,
-    ) -> Result<Farewell, Rejection> {
+    ) -> Result<Option<(ConnectionId, GoodbyeReason)>, Rejection> {
         if by.is_some() && user_id == self.head.host_user_id {
             return Err(Rejection::new(
                 Code::Forbidden,
@@ -123,12 +123,9 @@ impl Room {
         }
         let is_known = self.seats.contains_key(&user_id)
             || self.waiting.contains_key(&user_id)
-            || (ban && (by.is_none() || self.former.contains_key(&user_id)));
+            || (ban && (by.is_none() || self.last_stays.contains_key(&user_id)));
         if !is_known {
-            return Err(Rejection::new(
-                Code::TargetNotFound,
-                "this user is not in the room",
-            ));
+            return Err(not_in_the_room());
         }
         if ban {
             self.ban(now, user_id)?;
@@ -141,9 +138,7 @@ impl Room {
             self.deny_waiting(user_id, goodbye)?;
         }
         let connection = self.end_stay(now, user_id, reason, by);
-        Ok(connection.map_or(Farewell::Stay, |connection_id| {
-            Farewell::Dismiss(connection_id, goodbye)
-        }))
+        Ok(connection.map(|connection_id| (connection_id, goodbye)))
     }
 
     fn ban(&mut self, now: Timestamp, user_id: UserId) -> Result<(), Rejection> {
@@ -173,7 +168,7 @@ impl Room {
             is_locked,
             by_user_id: by,
         });
-        // Whom the lock alone kept out when the lobby was switched off comes in now.
+        // People whom only the lock kept waiting after the lobby was switched off are admitted now.
         if !is_locked && !self.head.settings.is_lobby_enabled {
             self.admit_all_waiting(now);
         }
@@ -197,4 +192,8 @@ impl Room {
         });
         Ok(())
     }
+}
+
+pub(super) fn not_in_the_room() -> Rejection {
+    Rejection::new(Code::TargetNotFound, "this user is not in the room")
 }

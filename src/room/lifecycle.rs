@@ -1,9 +1,9 @@
-//! The life of a room: lost connections and their grace, deadlines, the end.
+//! The lifecycle of a room: lost connections and their grace period, deadlines, the end.
 
 use std::collections::HashSet;
 
 use super::{
-    Place, Room,
+    Attachment, Room,
     effect::Effect,
     record::{Attendance, ClosedSession, Closing, LeftRecord, SessionHead},
     resume::presence_changed,
@@ -14,28 +14,28 @@ use crate::{
     protocol::{EndReason, Event, GoodbyeReason, LeaveReason, Notice},
 };
 
-/// Why the room wants to be woken.
+/// Why the room needs a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WakeReason {
-    /// Nobody was admitted in time.
+    /// Nobody was admitted within `empty_timeout`.
     Empty,
-    /// The last one is gone long enough.
+    /// Nobody was in the room for `departure_timeout`.
     Departed,
-    /// `maxDurationSecs` is over.
+    /// The session reached `maxDurationSecs`.
     MaxDuration,
-    /// Somebody's quiet or grace period ends.
+    /// A quiet or grace period ends.
     Absence,
 }
 
 impl Room {
-    /// The next moment at which something happens by itself; feed [`super::input::Input::Tick`] then.
+    /// Returns when the shell applies [`Input::Tick`](super::input::Input::Tick) next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<(Timestamp, WakeReason)> {
         if self.is_closed() {
             return None;
         }
-        // Every open connection has one place: as many as people means that nobody is absent.
-        let is_complete = self.places.len() == self.seats.len() + self.waiting.len();
+        // Every open connection has one attachment: as many as people means that nobody is absent.
+        let is_complete = self.attachments.len() == self.seats.len() + self.waiting.len();
         let absences = if is_complete {
             None
         } else {
@@ -116,19 +116,19 @@ impl Room {
     }
 
     pub(super) fn connection_lost(&mut self, now: Timestamp, connection_id: ConnectionId) {
-        let Some(place) = self.places.remove(&connection_id) else {
+        let Some(attachment) = self.attachments.remove(&connection_id) else {
             return;
         };
         let grace_until = now.plus_ms(self.rules.reconnect_grace_ms);
-        match place {
-            Place::Seat(user_id) => {
+        match attachment {
+            Attachment::Seat(user_id) => {
                 self.audience = None;
                 if let Some(seat) = self.seats.get_mut(&user_id) {
                     seat.record.lost_at = Some(now);
                     self.show_away(user_id, grace_until);
                 }
             }
-            Place::Lobby(user_id) => {
+            Attachment::Lobby(user_id) => {
                 if let Some(waiting) = self.waiting.get_mut(&user_id) {
                     waiting.join = None;
                     waiting.record.lost_at = Some(now);
@@ -151,8 +151,8 @@ impl Room {
         }
     }
 
-    /// Ends a stay: event, attendance, and with the last seat the departure begins. Answers the connection that held the
-    /// seat; it is still to be told goodbye.
+    /// Ends a stay: event, attendance, and with the last seat the departure begins. Returns the
+    /// connection that held the seat; the caller closes it.
     pub(super) fn end_stay(
         &mut self,
         now: Timestamp,
@@ -199,16 +199,16 @@ impl Room {
             && let Some((oldest, forgotten)) = self.left.pop_first()
         {
             self.journal.left(oldest);
-            if self.former.get(&forgotten.user_id) == Some(&oldest) {
-                self.former.remove(&forgotten.user_id);
+            if self.last_stays.get(&forgotten.user_id) == Some(&oldest) {
+                self.last_stays.remove(&forgotten.user_id);
             }
         }
-        self.former.insert(record.user_id, stay_id);
+        self.last_stays.insert(record.user_id, stay_id);
         self.left.insert(stay_id, record);
         self.journal.left(stay_id);
     }
 
-    /// The session's longest life, from its start.
+    /// Computes the end of the session from its start and `maxDurationSecs`.
     pub(super) fn set_end_of_session(&mut self) {
         self.head.ends_at = self.head.session.and_then(|session| {
             let secs = self.head.settings.max_duration_secs?;
@@ -216,7 +216,8 @@ impl Room {
         });
     }
 
-    /// Ends the room's life. A session becomes history; the row of a room that never had one stays as it is.
+    /// Closes the room. A session becomes history; the row of a room without a session does not
+    /// change.
     pub(super) fn close(&mut self, now: Timestamp, reason: EndReason) {
         if self.is_closed() {
             return;
@@ -227,7 +228,7 @@ impl Room {
         self.finish(now, reason);
     }
 
-    /// What follows `RoomEnded`: goodbyes, and the closing commit.
+    /// Does what follows `RoomEnded`: goodbyes, and the closing commit.
     pub(super) fn finish(&mut self, now: Timestamp, reason: EndReason) {
         let goodbye = match reason {
             EndReason::Failed => GoodbyeReason::Failed,
@@ -237,7 +238,7 @@ impl Room {
             | EndReason::Deleted
             | EndReason::Lost => GoodbyeReason::Ended,
         };
-        let mut connections: Vec<ConnectionId> = self.places.keys().copied().collect();
+        let mut connections: Vec<ConnectionId> = self.attachments.keys().copied().collect();
         connections.sort();
         for connection_id in connections {
             self.disconnect(connection_id, goodbye);
@@ -309,24 +310,24 @@ impl Room {
         }
     }
 
-    /// After a restart of the room: connections that are still open hold their seats again; the others are lost.
+    /// Attaches the connections that survived a restart of the room; the others are lost.
     pub(super) fn reattach(&mut self, now: Timestamp, connections: &[ConnectionId]) {
         let connections: HashSet<ConnectionId> = connections.iter().copied().collect();
         let mut starts = self.head.epoch_starts.iter().rev();
-        let former = starts.find(|start| start.epoch < self.epoch);
-        let former = former.map(|start| start.epoch);
+        let previous = starts.find(|start| start.epoch < self.epoch);
+        let previous = previous.map(|start| start.epoch);
         for (user_id, seat) in &mut self.seats {
             if !seat.record.is_away && connections.contains(&seat.record.connection_id) {
                 seat.presence = Presence::Connected;
                 seat.record.lost_at = None;
-                // What they have seen was compared with this state: it is of this history. Holders of older tokens may have seen
-                // another.
-                if let Some(former) = former {
-                    seat.carry_tokens(former, self.epoch);
+                // What this connection has seen was compared with this state, so it belongs to this
+                // history. Holders of older tokens may have seen another one.
+                if let Some(previous) = previous {
+                    seat.carry_tokens(previous, self.epoch);
                 }
                 self.journal.participant(*user_id);
-                self.places
-                    .insert(seat.record.connection_id, Place::Seat(*user_id));
+                self.attachments
+                    .insert(seat.record.connection_id, Attachment::Seat(*user_id));
             }
         }
         self.audience = None;
