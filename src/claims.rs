@@ -1,11 +1,11 @@
-//! Becoming the owner of a room, and writing again what the mirror lost: the protocol between this node, the mirror, SQL and
-//! the other nodes' signs of life.
+//! How this node becomes the owner of a room, and restores a room that the mirror lost: the
+//! protocol between this node, the mirror, SQL and the liveness of the other nodes.
 
-mod bases;
-mod beginning;
+mod lease_handle;
+mod new_room;
 mod ports;
 mod restore;
-mod tenure;
+mod room_cache;
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -16,63 +16,63 @@ use std::{
 use thiserror::Error;
 use tracing::warn;
 
-use self::bases::Bases;
+use self::room_cache::RoomCache;
 pub use self::{
-    ports::{Alone, Beginning, Former, Ledger, Peers},
-    tenure::Tenure,
+    lease_handle::LeaseHandle,
+    ports::{Alone, NodeLiveness, OwnerLiveness, SessionHistory, StoredRoom},
 };
 use crate::{
     clock::Clock,
     ids::{Epoch, NodeId, RoomId, TenantId, Version},
-    lease::{LeaseView, Standing},
+    lease::{LeaseState, LeaseView},
     mirror::{Claim, ClaimOutcome, LookUp, MirrorFault, Ownership, RoomMirror},
     room::{Room, RoomBasis, rules::Rules},
 };
 
 /// Attempts to restart a failed room whose mirror does not answer.
 const RESTART_TRIES: usize = 10;
-/// Between two of them.
+/// Wait between two attempts.
 const RESTART_WAIT: Duration = Duration::from_millis(200);
-/// Claims that are lost to somebody else before the asker has to come again.
+/// Claims that a start may lose to other nodes before it fails.
 const CLAIMS_MAX: usize = 4;
 /// How long a join waits for the owner of a room that the mirror does not know but SQL has as live.
 const OWNER_PATIENCE: Duration = Duration::from_secs(3);
-/// Between two looks for it.
+/// How often the join looks for that owner.
 const OWNER_LOOK: Duration = Duration::from_millis(100);
-/// Rooms taken from this node while its lease held that are remembered.
+/// Bound of the list of rooms that were taken from this node while its lease held.
 const TAKEN_MAX: usize = 10_000;
 
-/// Why a room cannot be had.
+/// Why a room cannot be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum StartError {
     /// Unknown or deleted.
     #[error("unknown room")]
     RoomNotFound,
-    /// Another tenant's.
+    /// The room belongs to another tenant.
     #[error("another tenant's room")]
     ForeignTenant,
-    /// Owned by a live other node.
+    /// A living other node owns it.
     #[error("another node's room")]
     Elsewhere(NodeId),
-    /// Mirror or SQL away, or too much at once.
+    /// The mirror or SQL is away, or too many rooms start at once.
     #[error("not available now")]
     Unavailable,
 }
 
-/// A room that is ours now.
+/// A room that this node owns now.
 #[derive(Debug)]
 pub struct Started {
     /// Its state.
     pub room: Room,
-    /// The version that the mirror has of it.
+    /// The version that the mirror has.
     pub committed: Version,
-    /// The term of the lease in which it was claimed.
+    /// The lease's term in which it was claimed.
     pub term: u64,
     /// Continued from the mirror.
     pub is_restored: bool,
 }
 
-/// What claiming needs of the node.
+/// Claims rooms for this node.
 pub struct Claimant {
     /// This process.
     pub node_id: NodeId,
@@ -81,51 +81,53 @@ pub struct Claimant {
     /// The copy of live rooms.
     pub mirror: Arc<dyn RoomMirror>,
     /// SQL.
-    pub ledger: Arc<dyn Ledger>,
+    pub history: Arc<dyn SessionHistory>,
     /// The other processes on the same mirror.
-    pub peers: Arc<dyn Peers>,
-    /// This node's right to its rooms.
-    pub tenure: Tenure,
+    pub liveness: Arc<dyn NodeLiveness>,
+    /// This node's lease.
+    pub lease: LeaseHandle,
     /// Of all rooms.
     pub rules: Arc<Rules>,
     memory: Mutex<Memory>,
 }
 
-/// What is remembered of rooms, bounded.
+/// What is remembered of rooms. Bounded.
 #[derive(Default)]
 struct Memory {
     /// What SQL said of rooms that were started here.
-    bases: Bases,
-    /// Rooms that others took while this node's lease held, oldest first: they are not taken back early.
+    room_cache: RoomCache,
+    /// Rooms that others took while this node's lease held: it does not take them back early.
     taken: HashSet<RoomId>,
     taken_order: VecDeque<RoomId>,
 }
 
 impl Claimant {
-    /// Nothing claimed yet.
+    /// A claimant without memory.
     #[must_use]
     pub fn new(
         node_id: NodeId,
         clock: Clock,
         mirror: Arc<dyn RoomMirror>,
-        ledger: Arc<dyn Ledger>,
-        peers: Arc<dyn Peers>,
-        tenure: Tenure,
+        history: Arc<dyn SessionHistory>,
+        liveness: Arc<dyn NodeLiveness>,
+        lease: LeaseHandle,
         rules: Arc<Rules>,
     ) -> Self {
         Self {
             node_id,
             clock,
             mirror,
-            ledger,
-            peers,
-            tenure,
+            history,
+            liveness,
+            lease,
             rules,
             memory: Mutex::default(),
         }
     }
 
-    /// Claims a room that this node does not run. `tenant_id`: whose it must be; none: a takeover, whoever's it is.
+    /// Claims a room that this node does not run.
+    ///
+    /// The room must belong to `tenant_id`. Without one this is a takeover of a room of any tenant.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -145,9 +147,9 @@ impl Claimant {
                 Some(_) => (None, Vec::new()),
                 // Nothing left to be taken over.
                 None if tenant_id.is_none() => return Err(StartError::RoomNotFound),
-                // Unknown to the mirror: it is begun from SQL, if it exists at all.
+                // Unknown to the mirror: it starts from SQL, if it exists at all.
                 None => {
-                    let (basis, open) = self.beginning_of(room_id, tenant_id).await?;
+                    let (basis, open) = self.stored_room_of(room_id, tenant_id).await?;
                     let may_begin = self.may_begin(room_id, generation.as_deref(), open);
                     let Some(lost) = may_begin.await? else {
                         if tokio::time::Instant::now() >= until {
@@ -160,9 +162,9 @@ impl Claimant {
                     (Some(basis), lost)
                 }
             };
-            let former = self.require_claimable(room_id, stored).await?;
-            if let Some(started) = self.claim(room_id, stored, former, basis).await? {
-                // Only now: before the claim an owner could still have come back with one of them.
+            let previous = self.require_claimable(room_id, stored).await?;
+            if let Some(started) = self.claim(room_id, stored, previous, basis).await? {
+                // Not earlier: before the claim an owner could still come back with one of them.
                 self.close_lost(lost).await;
                 return Ok(started);
             }
@@ -171,23 +173,23 @@ impl Claimant {
         Err(StartError::Unavailable)
     }
 
-    /// Claims a room that its owner hands over, if the mirror still says so.
+    /// Claims a room that `previous` hands off, if the mirror still names it as the owner.
     ///
     /// # Errors
     /// See [`StartError`].
     pub async fn take_from(
         &self,
         room_id: RoomId,
-        former: Ownership,
+        previous: Ownership,
     ) -> Result<Started, StartError> {
         let started = self
-            .claim(room_id, Some(former), Former::GONE_NOW, None)
+            .claim(room_id, Some(previous), OwnerLiveness::GONE_NOW, None)
             .await?;
         started.ok_or(StartError::Unavailable)
     }
 
-    /// Claims a room again whose actor failed here under `epoch`; its people wait for it, so a mirror that does not answer is
-    /// asked for a while.
+    /// Claims a room again whose actor crashed here under `epoch`. Its people wait, so a mirror
+    /// that does not answer is asked several times.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -201,7 +203,9 @@ impl Claimant {
                 if !is_ours {
                     return Err(StartError::Unavailable);
                 }
-                if let Ok(Some(started)) = self.claim(room_id, stored, Former::GONE_NOW, None).await
+                if let Ok(Some(started)) = self
+                    .claim(room_id, stored, OwnerLiveness::GONE_NOW, None)
+                    .await
                 {
                     return Ok(started);
                 }
@@ -211,7 +215,7 @@ impl Claimant {
         Err(StartError::Unavailable)
     }
 
-    /// Which other node owns a room, as the mirror says.
+    /// The other node that owns a room, as the mirror says.
     ///
     /// # Errors
     /// When it does not answer.
@@ -221,7 +225,8 @@ impl Claimant {
         Ok(owner.filter(|owner| *owner != self.node_id))
     }
 
-    /// Another node took a room from this one while its lease held: somebody takes this node for dead.
+    /// Another node took a room from this one while its lease held: that node believes this one to
+    /// be gone.
     pub fn was_taken(&self, room_id: RoomId) {
         let mut memory = self.memory();
         if memory.taken.insert(room_id) {
@@ -234,36 +239,40 @@ impl Claimant {
         }
     }
 
-    /// What SQL said of a room has changed since.
-    pub fn forget_basis(&self, room_id: RoomId) {
-        self.memory().bases.remove(room_id);
+    /// Drops what SQL said of a room, because it has changed.
+    pub fn forget_stored_room(&self, room_id: RoomId) {
+        self.memory().room_cache.remove(room_id);
     }
 
-    /// Only rooms of nobody, of this node, or of a process that is gone may be claimed.
+    /// Fails unless the room has no owner, or belongs to this node or to one that is gone.
     async fn require_claimable(
         &self,
         room_id: RoomId,
         stored: Option<Ownership>,
-    ) -> Result<Former, StartError> {
+    ) -> Result<OwnerLiveness, StartError> {
         let owner = stored.and_then(|stored| stored.owner);
         let Some(owner) = owner.filter(|owner| *owner != self.node_id) else {
-            return Ok(Former::GONE_NOW);
+            return Ok(OwnerLiveness::GONE_NOW);
         };
-        let former = self.peers.former(owner).await.map_err(unavailable)?;
+        let liveness = self
+            .liveness
+            .liveness_of(owner)
+            .await
+            .map_err(unavailable)?;
         let was_taken = self.memory().taken.contains(&room_id);
-        if former.has_expired || (former.is_gone && !was_taken) {
-            Ok(former)
+        if liveness.has_expired || (liveness.is_gone && !was_taken) {
+            Ok(liveness)
         } else {
             Err(StartError::Elsewhere(owner))
         }
     }
 
-    /// None: somebody else was faster.
+    /// None if another node was faster.
     async fn claim(
         &self,
         room_id: RoomId,
         expected: Option<Ownership>,
-        former: Former,
+        previous: OwnerLiveness,
         basis: Option<RoomBasis>,
     ) -> Result<Option<Started>, StartError> {
         let claim = Claim {
@@ -272,9 +281,10 @@ impl Claimant {
             claimant: self.node_id,
             last_seen: expected.map_or(Epoch(0), |expected| expected.epoch),
         };
-        let LeaseView { standing, term } = self.tenure.cell().view(self.clock.now());
-        if standing == Standing::CutOff {
-            // It would be given up at once, and its owner would be a node that does not run it.
+        let LeaseView { state, term } = self.lease.shared().view(self.clock.now());
+        if state == LeaseState::CutOff {
+            // It would be given up at once, and the mirror would name an owner that does not run
+            // it.
             return Err(StartError::Unavailable);
         }
         let (epoch, version, snapshot) =
@@ -294,7 +304,7 @@ impl Claimant {
         let rules = Arc::clone(&self.rules);
         let (room, is_restored) = match snapshot {
             Some(mut snapshot) => {
-                if let Some(at) = former.seen_at {
+                if let Some(at) = previous.seen_at {
                     snapshot.lost_at(at.min(now));
                 }
                 (Room::restore(rules, *snapshot, epoch, version, now), true)
@@ -302,7 +312,7 @@ impl Claimant {
             None => {
                 let basis = match basis {
                     Some(basis) => basis,
-                    None => self.beginning_of(room_id, None).await?.0,
+                    None => self.stored_room_of(room_id, None).await?.0,
                 };
                 (Room::create(rules, basis, epoch, now), false)
             }

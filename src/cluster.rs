@@ -1,11 +1,7 @@
-//! The other processes on the same mirror: who they are and whether they live ([`Registry`]), this node's own sign of life
-//! and its lease ([`Heartbeat`]), and the rooms of those that died ([`take_over_orphans`]).
+//! The other nodes on the same mirror: which there are and whether they live ([`Registry`]), and
+//! how this node calls them ([`NodeClient`]).
 
 pub mod client;
-mod drain;
-mod heartbeat;
-mod judge;
-mod orphans;
 mod ports;
 mod probe;
 mod registry;
@@ -15,10 +11,6 @@ use url::Url;
 
 pub use self::{
     client::{CallFault, NodeClient},
-    drain::{to_nobody, to_successors},
-    heartbeat::{Heartbeat, Load, pulse},
-    judge::keep_judging,
-    orphans::take_over_orphans,
     ports::{Calls, Probe},
     registry::{Identity, Registry},
 };
@@ -33,7 +25,8 @@ pub struct Neighbour {
     pub url: Url,
 }
 
-/// Where the signalling of a room is on a node: `ws(s)://…/v1/rooms/{roomId}/signal`; none for an URL of another scheme.
+/// Where the signalling of a room is on a node: `ws(s)://…/v1/rooms/{roomId}/signal`; none for an
+/// URL of another scheme.
 #[must_use]
 pub fn signal_url(base: &Url, room_id: RoomId) -> Option<Url> {
     let mut url = base.clone();

@@ -41,7 +41,7 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 
-use crate::actor::Gate;
+use crate::actor::JoinService;
 
 pub use self::{
     origin::is_origin_allowed,
@@ -53,17 +53,17 @@ pub use self::{
     },
 };
 
-/// Everything that clients and other nodes reach. `GET` on [`SIGNAL_PATH`] becomes a WebSocket that passes `gate`; it gets no key
+/// Everything that clients and other nodes reach. `GET` on [`SIGNAL_PATH`] becomes a WebSocket that passes `joins`; it gets no key
 /// check, and its Origin check where it is upgraded.
-pub fn configure(config: &mut ServiceConfig, state: web::Data<AppState>, gate: &Arc<Gate>) {
+pub fn configure(config: &mut ServiceConfig, state: web::Data<AppState>, joins: &Arc<JoinService>) {
     let cors = origin::cors(&state.options.allowed_origins);
-    let signal = Endpoint::at(SIGNAL_PATH).on(Method::GET, signal::route(Arc::clone(gate)));
+    let signal = Endpoint::at(SIGNAL_PATH).on(Method::GET, signal::route(Arc::clone(joins)));
     // First: paths are tried one after the other, and this is the one that storms.
     let mut all = web::scope("").service(signal.into_resource());
     for endpoint in endpoints() {
         all = all.service(endpoint.into_resource());
     }
-    for endpoint in internal::endpoints(gate) {
+    for endpoint in internal::endpoints(joins) {
         debug_assert!(
             endpoint.path().starts_with(internal::PREFIX),
             "whatever clients reach stands in the description"

@@ -1,18 +1,19 @@
-//! A node's time-limited right to its rooms: when it ends, what that means, and when the others may say so.
+//! A node's time-limited right to its rooms: when it expires, why, and when other nodes may take
+//! over.
 //!
-//! Pure: time comes in as the node's own monotonic clock, news of the mirror and of the other nodes as calls. The node that
-//! heartbeats ([`Lease`]) and the nodes that watch it ([`Watch`]) share one set of [`Deadlines`]; wall clocks are never
-//! compared.
+//! Pure: the node's own monotonic time comes in, and the answers of the mirror and of other nodes.
+//! The node that sends heartbeats ([`Lease`]) and the nodes that watch them ([`Watch`]) share one
+//! set of [`Deadlines`]. Wall clocks are never compared.
 
-mod cell;
-mod judgement;
+mod expiry;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod watch;
 
 pub use self::{
-    cell::{LeaseCell, LeaseView, Standing},
-    judgement::{Judgement, MirrorAnswer, PartitionPolicy, judge},
+    expiry::{ExpiryCause, MirrorAnswer, PartitionPolicy},
+    shared::{LeaseState, LeaseView, SharedLease},
     watch::Watch,
 };
 use std::sync::Arc;
@@ -24,19 +25,20 @@ use crate::ids::Timestamp;
 pub struct Deadlines {
     /// Between two heartbeats.
     pub heartbeat_ms: u64,
-    /// Without an answer of the mirror for this long a room is degraded.
+    /// A room is degraded when the mirror has not answered for this long.
     pub stall_ms: u64,
     /// How long a node trusts its lease after it sent its last successful heartbeat.
     pub own_deadline_ms: u64,
-    /// How long the others must have watched a heartbeat stand still.
+    /// How long other nodes must see a heartbeat stand still before they take over.
     pub expiry_ms: u64,
 }
 
 impl Deadlines {
-    /// Checks the order on which everything rests: a node stops before the others may go on in its place.
+    /// Checks the order that ownership relies on: a node stops publishing before others may take
+    /// over.
     ///
     /// # Panics
-    /// When the order is wrong: the configuration refuses that before.
+    /// When the order is wrong. The configuration refuses such values before.
     #[must_use]
     pub fn checked(self) -> Self {
         assert!(
@@ -45,76 +47,111 @@ impl Deadlines {
                 && self.own_deadline_ms < self.expiry_ms,
             "stall and heartbeat < own deadline < expiry"
         );
+        assert!(
+            self.mirror_timeout_ms() < self.own_deadline_ms
+                && self.expiry_ms < self.suspect_ms()
+                && self.complete_ms() < self.session_lost_ms(),
+            "mirror time-out < own deadline, expiry < suspect, complete < session lost"
+        );
         self
     }
 
-    /// How old the last answered heartbeat of a node may be for it to say that it has the mirror: well below the own deadline,
-    /// so that nodes which lost the mirror at the same time agree that none of them has it.
+    /// How old a node's last answered heartbeat may be for the node to say that it has the mirror.
+    /// This is well below the own deadline, so that nodes which lost the mirror at the same time
+    /// agree that none of them has it.
     #[must_use]
     pub fn fresh_ms(self) -> u64 {
         self.own_deadline_ms / 2
     }
 
-    /// After a mirror has been there for so long, what it does not know is lost: an owner that stood still beyond its expiry
-    /// waits for another one before it writes its rooms again.
+    /// What a mirror does not know after this long is lost. An owner that stood still beyond its
+    /// expiry waits for another expiry before it restores its rooms.
     #[must_use]
     pub fn complete_ms(self) -> u64 {
         3 * self.expiry_ms
     }
 
-    /// How long a judgement counts: it is made again with each heartbeat.
+    /// Longest wait for an answer of the mirror. A node learns of an outage before its own
+    /// deadline.
     #[must_use]
-    pub fn judgement_ms(self) -> u64 {
-        self.heartbeat_ms + JUDGEMENT_SLACK_MS
+    pub fn mirror_timeout_ms(self) -> u64 {
+        self.own_deadline_ms / 2
+    }
+
+    /// How long to wait for a silent node: until its heartbeat goes on, or until it has expired.
+    #[must_use]
+    pub fn suspect_ms(self) -> u64 {
+        self.expiry_ms + 2 * self.heartbeat_ms
+    }
+
+    /// How often SQL is told which sessions are live.
+    #[must_use]
+    pub fn session_touch_ms(self) -> u64 {
+        10 * self.expiry_ms
+    }
+
+    /// A session counts as lost when no node has seen it alive for this long. By then every living
+    /// owner has restored its rooms.
+    #[must_use]
+    pub fn session_lost_ms(self) -> u64 {
+        3 * self.session_touch_ms()
+    }
+
+    /// How long an [`ExpiryCause`] counts. It is determined again with each heartbeat.
+    #[must_use]
+    pub fn verdict_ms(self) -> u64 {
+        self.heartbeat_ms + VERDICT_SLACK_MS
     }
 }
 
-/// How long after the next one is due a judgement still counts: the time to ask the others, twice.
-const JUDGEMENT_SLACK_MS: u64 = 1_500;
+/// How long an [`ExpiryCause`] counts after the next one is due: the time to ask the other nodes,
+/// twice.
+const VERDICT_SLACK_MS: u64 = 1_500;
 
-/// See the module. Changed by the heartbeat alone; rooms read its [`LeaseCell`].
+/// The lease of this node. Only the heartbeat changes it; rooms read its [`SharedLease`].
 #[derive(Debug)]
 pub struct Lease {
     deadlines: Deadlines,
     partition: PartitionPolicy,
-    cell: Arc<LeaseCell>,
+    shared: Arc<SharedLease>,
     /// When the last answered heartbeat was sent.
     renewed_at: Timestamp,
-    /// Since when every heartbeat was answered, by the same mirror.
+    /// Since when the same mirror has answered every heartbeat.
     mirror_since: Option<Timestamp>,
     generation: Option<String>,
-    /// When another generation was seen; none: the first one counts still.
+    /// When the generation last changed. None if the first one still counts.
     generation_since: Option<Timestamp>,
-    /// The last time that the node is known to have run.
-    looked_at: Timestamp,
-    /// Since when it is known to have run without standing still.
+    /// The last time at which the node is known to have run.
+    observed_at: Timestamp,
+    /// Since when the node has run without standing still.
     runs_since: Timestamp,
-    /// The node stood still long enough for others to have taken over, and has not proved the opposite yet.
+    /// The node stood still long enough for others to take over, and has no proof yet that they did
+    /// not.
     is_doubtful: bool,
 }
 
-/// What an answered heartbeat has changed.
+/// What an answered heartbeat changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Renewal {
-    /// The mirror has lost everything since: write all rooms at once.
+    /// The mirror has lost everything since the last one: all rooms are to be written at once.
     pub is_new_generation: bool,
-    /// The lease had ended.
+    /// The lease had expired.
     pub had_ended: bool,
 }
 
 impl Lease {
-    /// A lease that was never confirmed: over until the first heartbeat is answered.
+    /// A lease that is expired until the first heartbeat is answered.
     #[must_use]
     pub fn new(deadlines: Deadlines, partition: PartitionPolicy, now: Timestamp) -> Self {
         Self {
             deadlines: deadlines.checked(),
             partition,
-            cell: Arc::new(LeaseCell::default()),
+            shared: Arc::new(SharedLease::default()),
             renewed_at: Timestamp(i64::MIN),
             mirror_since: None,
             generation: None,
             generation_since: None,
-            looked_at: now,
+            observed_at: now,
             runs_since: now,
             is_doubtful: false,
         }
@@ -122,27 +159,28 @@ impl Lease {
 
     /// What rooms read.
     #[must_use]
-    pub fn cell(&self) -> Arc<LeaseCell> {
-        Arc::clone(&self.cell)
+    pub fn shared(&self) -> Arc<SharedLease> {
+        Arc::clone(&self.shared)
     }
 
-    /// The node runs at `now`. To be called more often than [`Deadlines::fresh_ms`]: a longer gap means that it stood still.
-    pub fn look(&mut self, now: Timestamp) {
-        let gap_ms = now.ms_since(self.looked_at);
-        self.looked_at = now;
+    /// Notes that the node runs at `now`. Must be called more often than every
+    /// [`Deadlines::fresh_ms`]: a longer gap means that the node stood still.
+    pub fn observe(&mut self, now: Timestamp) {
+        let gap_ms = now.ms_since(self.observed_at);
+        self.observed_at = now;
         if gap_ms >= self.deadlines.fresh_ms() {
             self.mirror_since = None;
             self.runs_since = now;
             if self.has_ended(now) {
                 self.is_doubtful = true;
-                self.cell.judged(Judgement::Unknown, now);
+                self.shared.set_cause(ExpiryCause::Unknown, now);
             }
         }
     }
 
     /// A heartbeat that was sent at `sent_at` has been answered by a mirror of this generation.
     pub fn renew(&mut self, sent_at: Timestamp, now: Timestamp, generation: &str) -> Renewal {
-        self.look(now);
+        self.observe(now);
         let is_first = self.generation.is_none();
         let is_new_generation = !is_first && self.generation.as_deref() != Some(generation);
         if is_new_generation {
@@ -154,17 +192,17 @@ impl Lease {
         }
         let had_ended =
             !is_first && sent_at.ms_since(self.renewed_at) >= self.deadlines.own_deadline_ms;
-        if had_ended && (self.is_doubtful || !self.cell.was_outage()) {
-            // Others may have gone on with the rooms: each of them needs a proof.
-            self.cell.next_term();
+        if had_ended && (self.is_doubtful || !self.shared.was_outage()) {
+            // Others may have continued the rooms: each of them needs a proof.
+            self.shared.next_term();
         }
         self.renewed_at = self.renewed_at.max(sent_at);
         if sent_at >= self.runs_since {
-            // One that was sent before the node stood still says nothing of what happened meanwhile.
+            // A heartbeat from before the node stood still says nothing of what happened meanwhile.
             self.is_doubtful = false;
             self.mirror_since.get_or_insert(sent_at);
         }
-        self.cell
+        self.shared
             .held_until(self.renewed_at.plus_ms(self.deadlines.own_deadline_ms));
         Renewal {
             is_new_generation,
@@ -183,34 +221,38 @@ impl Lease {
         now.ms_since(self.renewed_at) >= self.deadlines.own_deadline_ms
     }
 
-    /// The others have answered: what the node does with its rooms until the next judgement. Answers what was decided.
-    pub fn judged(&mut self, now: Timestamp, answers: &[MirrorAnswer]) -> Judgement {
-        self.look(now);
-        let mut judgement = judge(answers, self.deadlines, self.partition);
-        if judgement == Judgement::Outage && self.is_doubtful {
-            // It stood still before the outage: somebody may have gone on in its place meanwhile.
-            judgement = Judgement::Unknown;
+    /// Determines why the lease expired from the answers of the other nodes. Rooms act on it until
+    /// the next time.
+    pub fn diagnose(&mut self, now: Timestamp, answers: &[MirrorAnswer]) -> ExpiryCause {
+        self.observe(now);
+        let mut cause = expiry::diagnose(answers, self.deadlines, self.partition);
+        if cause == ExpiryCause::Outage && self.is_doubtful {
+            // The node stood still before the outage: another one may have taken over meanwhile.
+            cause = ExpiryCause::Unknown;
         }
-        if judgement == Judgement::CutOff
-            && now.ms_since(self.runs_since) < self.deadlines.fresh_ms()
+        if cause == ExpiryCause::CutOff && now.ms_since(self.runs_since) < self.deadlines.fresh_ms()
         {
-            // It has only just begun to run again: its own heartbeat comes first, and may find that the rooms are still its own.
-            judgement = Judgement::Unknown;
+            // The node has only just begun to run again: its own heartbeat may find that the rooms
+            // are still its own.
+            cause = ExpiryCause::Unknown;
         }
-        let until = now.plus_ms(self.deadlines.judgement_ms());
-        self.cell.judged(judgement, until);
-        judgement
+        let until = now.plus_ms(self.deadlines.verdict_ms());
+        self.shared.set_cause(cause, until);
+        cause
     }
 
-    /// For how long this node has had the mirror without interruption, as it tells the others; none: it has not.
+    /// How long this node has had the mirror without interruption, as it tells other nodes. None if
+    /// it does not have it.
     #[must_use]
     pub fn has_mirror_for(&self, now: Timestamp) -> Option<u64> {
         let since = self.mirror_since?;
         (now.ms_since(self.renewed_at) < self.deadlines.fresh_ms()).then(|| now.ms_since(since))
     }
 
-    /// Whether this node may take over rooms of a node whose heartbeat stands still. After an outage each owner writes first:
-    /// the mirror must have been there for the whole expiry, and be the same.
+    /// Whether this node may take over rooms of a node whose heartbeat stands still.
+    ///
+    /// After an outage each owner writes first: this node must have had the same mirror for the
+    /// whole expiry.
     #[must_use]
     pub fn may_take_expired(&self, now: Timestamp) -> bool {
         self.has_had_same_mirror_for(self.deadlines.expiry_ms, now)
@@ -227,20 +269,23 @@ impl Lease {
             .is_some_and(|since| now.ms_since(since) < age_ms)
     }
 
-    /// Whether the mirror lost everything a moment ago: what it does not know, an owner may be about to write again.
+    /// Whether the mirror lost everything less than an expiry ago: an owner may be about to restore
+    /// what it does not know.
     #[must_use]
     pub fn is_generation_young(&self, now: Timestamp) -> bool {
         self.is_generation_younger_than(self.deadlines.expiry_ms, now)
     }
 
-    /// Whether every room that a living owner has must be in the mirror by now: this node has had it without interruption for so
-    /// long, and it has lost nothing meanwhile, that even an owner that stood still has written its rooms again.
+    /// Whether the mirror must have every room of every living owner by now.
+    ///
+    /// This node has had the same mirror for so long that even an owner that stood still has
+    /// restored its rooms.
     #[must_use]
     pub fn is_mirror_complete(&self, now: Timestamp) -> bool {
         self.has_had_same_mirror_for(self.deadlines.complete_ms(), now)
     }
 
-    /// Whether the mirror has ever lost everything in the life of this node.
+    /// Whether the mirror has lost everything at least once since this node started.
     #[must_use]
     pub fn has_lost_everything(&self) -> bool {
         self.generation_since.is_some()
@@ -252,7 +297,7 @@ impl Lease {
         self.generation.as_deref()
     }
 
-    /// The times by which it goes.
+    /// The deadlines of this lease.
     #[must_use]
     pub fn deadlines(&self) -> Deadlines {
         self.deadlines

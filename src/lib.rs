@@ -12,27 +12,29 @@ pub mod fd_budget;
 
 pub mod protocol;
 
+pub mod secrets;
+
 pub mod room;
 
 pub mod lease;
-
-pub mod secrets;
-
-pub mod config;
-
-pub mod metrics;
 
 pub mod mirror;
 
 pub mod owner;
 
+pub mod host;
+
+pub mod config;
+
+pub mod metrics;
+
 pub mod store;
 
 pub mod ws;
 
-pub mod recorder;
-
 pub mod claims;
+
+pub mod recorder;
 
 pub mod cluster;
 
@@ -40,6 +42,6 @@ pub mod actor;
 
 pub mod http;
 
-pub mod server;
+pub mod node;
 
 pub mod load;

@@ -1,8 +1,12 @@
-//! A room with its owner's duties: what it says waits for the mirror, and for the right to say it.
+//! A room with its owner's duties: what it tells waits for the mirror, and for proof that this node
+//! owns the room.
 //!
-//! Pure like the rules it drives ([`Room`]): the shell brings inputs, the lease and news of the mirror, and carries out what
-//! comes back: commits, recoveries, effects. Nothing leaves before its commit; while *degraded* it leaves without, except
-//! what cannot be taken back; while the node's lease is in doubt nothing leaves at all.
+//! Pure like the rules it drives ([`Room`]). The shell brings inputs, the lease and answers of the
+//! mirror. It carries out the resulting commits, recoveries and effects.
+//!
+//! - An effect is performed after its commit.
+//! - While the room is *degraded*, effects do not wait, except irreversible ones.
+//! - While the node's lease is in doubt, no effect is performed.
 
 mod durability;
 mod queue;
@@ -15,7 +19,7 @@ pub use self::{
 };
 use crate::{
     ids::{ConnectionId, NodeId, Timestamp, Version},
-    lease::{LeaseView, Standing},
+    lease::{LeaseState, LeaseView},
     mirror::{Commit, CommitOutcome},
     room::{Room, effect::Effect, input::Input, record::ChangeSet},
 };
@@ -23,45 +27,47 @@ use crate::{
 /// Times and bounds of an owned room.
 #[derive(Clone, Copy, Debug)]
 pub struct OwnerLimits {
-    /// Of the FIFO.
+    /// Bounds of the queue.
     pub queue: QueueLimits,
-    /// Without an answer of the mirror for this long the room is degraded.
+    /// The room is degraded when the mirror has not answered for this long.
     pub stall_ms: u64,
     /// How often an idle room is verified in the mirror.
     pub verify_ms: u64,
-    /// How long an owner whose lease had ended leaves a room alone that the mirror lost: its next owner writes first.
+    /// How long an owner whose lease had expired waits before it restores a room that the mirror
+    /// lost: a new owner writes first.
     pub expiry_ms: u64,
 }
 
-/// Whether the node goes on with the room.
+/// Whether the node still owns the room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Fate {
-    /// Yes.
-    Ours,
-    /// Another node owns it, or takes it: publish nothing, send everybody there.
-    Lost,
+pub enum StillOwner {
+    /// As far as it can tell.
+    Yes,
+    /// Another node owns it or takes it over: this one publishes nothing, and sends everybody
+    /// there.
+    No,
 }
 
-/// A commit on its way.
+/// A commit without an answer.
 #[derive(Debug)]
 struct Flight {
-    /// Version that the mirror has when it is answered.
+    /// The version that the mirror has afterwards.
     to: Version,
     /// It is a full snapshot.
     is_full: bool,
-    /// The term of the lease in which it was sent: an answer to a later one proves ownership.
+    /// The lease's term when it was sent. Its answer proves ownership in this term only.
     term: u64,
-    /// For how long it has been waiting, as far as this process was running.
+    /// How long it has waited while this process was running.
     waited_ms: u64,
 }
 
-/// The mirror lost this room: write it again, if nobody else has claimed it. To be carried out by the shell.
+/// The mirror lost this room: the shell restores it, unless another node has claimed it.
 #[derive(Clone, Debug)]
 pub struct Loss {
     /// The full snapshot.
     pub commit: Commit,
-    /// What the mirror said.
+    /// The mirror's answer.
     pub outcome: CommitOutcome,
 }
 
@@ -72,30 +78,31 @@ pub struct Owner {
     node_id: NodeId,
     limits: OwnerLimits,
     queue: Queue,
-    /// Version that the mirror has.
+    /// The version that the mirror has.
     committed: Version,
     flight: Option<Flight>,
     is_degraded: bool,
-    /// The last look at the clock.
-    looked_at: Timestamp,
-    /// The last answered commit.
+    /// When the owner last learnt the time.
+    checked_at: Timestamp,
+    /// When the last commit was answered.
     answered_at: Timestamp,
-    /// A commit that the writer had no room for.
+    /// A commit that the writer did not take.
     refused: Option<ChangeSet>,
-    /// For how long the writer has had no room.
+    /// How long the writer has taken nothing.
     refused_ms: u64,
-    /// When a recovery is tried.
+    /// When the next recovery starts.
     recover_at: Option<(Timestamp, CommitOutcome)>,
-    /// The lease at the last look.
+    /// The lease when it was last read.
     lease: LeaseView,
-    /// The term of the lease in which the mirror last said that this node owns the room.
+    /// The lease's term in which the mirror last confirmed that this node owns the room.
     proven_term: u64,
-    /// The mirror is to be asked for a proof or for a lost room, whatever else is to be done.
+    /// The next commit is due even if nothing has changed: it asks the mirror for the room.
     must_verify: bool,
 }
 
 impl Owner {
-    /// Goes on with a room whose state at `committed` the mirror has, as it said in the present term of the lease.
+    /// Owns a room of which the mirror has the version `committed`, as confirmed in the lease's
+    /// present term.
     #[must_use]
     pub fn new(
         room: Room,
@@ -113,7 +120,7 @@ impl Owner {
             committed,
             flight: None,
             is_degraded: false,
-            looked_at: now,
+            checked_at: now,
             answered_at: now,
             refused: None,
             refused_ms: 0,
@@ -124,13 +131,19 @@ impl Owner {
         }
     }
 
-    /// The room.
+    /// The room, to be read.
     #[must_use]
     pub fn room(&self) -> &Room {
         &self.room
     }
 
-    /// Version that the mirror has.
+    /// The node that runs the room.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        self.node_id
+    }
+
+    /// The version that the mirror has.
     #[must_use]
     pub fn committed(&self) -> Version {
         self.committed
@@ -142,30 +155,30 @@ impl Owner {
         self.is_degraded
     }
 
-    /// Whether no further command may come in.
+    /// Whether the queue takes no more commands.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.queue.is_full()
     }
 
-    /// Whether all changes are in the mirror and nothing is on its way.
+    /// Whether the mirror has all changes and no commit is without an answer.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.flight.is_none() && self.recover_at.is_none() && self.committed == self.room.version()
     }
 
-    /// Commands that are still unanswered, for the case that nobody will answer them.
+    /// Commands whose answer still waits.
     #[must_use]
     pub fn unanswered(&self) -> Vec<(ConnectionId, u64)> {
         self.queue.unanswered()
     }
 
-    /// Forgets what was to be said: somebody else speaks for the room now.
+    /// Drops all waiting effects: another node owns the room.
     pub fn fall_silent(&mut self) {
         self.queue = Queue::new(self.limits.queue);
     }
 
-    /// Lets something happen. Answers the relays that need not wait.
+    /// Applies an input. Returns the relays that need not wait.
     pub fn apply(&mut self, now: Timestamp, input: Input) -> Applied {
         let effects = self.room.apply(now, input);
         let needs = self.room.version();
@@ -182,7 +195,7 @@ impl Owner {
         Applied { relays, refusal }
     }
 
-    /// The next effect that may be performed, and whether what it tells is durable.
+    /// The next effect that may be performed, and whether the mirror has what it tells.
     pub fn next_effect(&mut self) -> Option<(Effect, bool)> {
         if !self.may_publish() {
             return None;
@@ -191,46 +204,46 @@ impl Owner {
         Some((effect, !self.is_degraded))
     }
 
-    /// The join of a connection was told: the relays that waited for it.
+    /// A connection was told that it has joined. Returns the relays that waited for this.
     pub fn joined(&mut self, connection_id: ConnectionId) -> Vec<Relay> {
         self.queue.joined(connection_id)
     }
 
-    /// Whether the node may speak for the room now.
+    /// Whether effects may be performed now.
     fn may_publish(&self) -> bool {
-        match self.lease.standing {
-            Standing::Held | Standing::Outage => self.is_proven(),
-            Standing::Unsure | Standing::CutOff => false,
+        match self.lease.state {
+            LeaseState::Held | LeaseState::Outage => self.is_proven(),
+            LeaseState::Unsure | LeaseState::CutOff => false,
         }
     }
 
-    /// Whether the lease holds and nothing has put it in doubt since the mirror confirmed this room.
+    /// Whether the lease holds, and the mirror has confirmed this room in its present term.
     #[must_use]
     pub fn is_trusted(&self) -> bool {
-        self.lease.standing == Standing::Held && self.is_proven()
+        self.lease.state == LeaseState::Held && self.is_proven()
     }
 
-    /// Whether the mirror has said in this term of the lease that this node owns the room.
+    /// Whether the mirror has confirmed in the lease's present term that this node owns the room.
     fn is_proven(&self) -> bool {
         self.proven_term == self.lease.term
     }
 
-    /// The lease as it is at `now`; to be told before anything else is done with the room.
-    pub fn look(&mut self, lease: LeaseView) -> Fate {
+    /// Reads the lease. The shell does this before anything else.
+    pub fn read_lease(&mut self, lease: LeaseView) -> StillOwner {
         self.lease = lease;
-        match lease.standing {
-            Standing::CutOff => Fate::Lost,
-            Standing::Held | Standing::Unsure | Standing::Outage => Fate::Ours,
+        match lease.state {
+            LeaseState::CutOff => StillOwner::No,
+            LeaseState::Held | LeaseState::Unsure | LeaseState::Outage => StillOwner::Yes,
         }
     }
 }
 
-/// What an input has led to at once.
+/// The immediate result of an input.
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// To be passed on now.
+    /// Relays that need not wait.
     pub relays: Vec<Relay>,
-    /// Why the request was refused, if it was.
+    /// Set if the rules refused the request.
     pub refusal: Option<crate::protocol::Code>,
 }
 

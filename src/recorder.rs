@@ -1,8 +1,10 @@
-//! The recorder: brings what rooms decided into SQL, again and again until it is there. Everything it does may be repeated.
+//! The recorder writes what rooms decided into SQL, and retries until SQL has it. All its writes may
+//! be repeated.
 //!
-//! Finished sessions wait in the mirror's outbox, so they survive this process; opened sessions and bans wait in memory
-//! and are written once more with the finished session.
+//! Finished sessions wait in the mirror's outbox, so they survive this process. Opened sessions and
+//! bans wait in memory, and are written again with the finished session.
 
+mod live;
 mod sql;
 
 use std::{
@@ -17,26 +19,28 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-pub use self::sql::RecorderParts;
-use self::sql::{Failure, LOST_AFTER, Waits};
+pub use self::{live::LiveSession, sql::RecorderParts};
+use self::{
+    live::LiveSessions,
+    sql::{Failure, Waits},
+};
 use crate::{
     ids::{RoomId, SessionId, Timestamp, UserId},
     store::{Opening, RECORD_BATCH},
 };
 
-/// Opened sessions and bans that wait in memory; beyond it the oldest is left to its session's end.
+/// Opened sessions and bans that wait in memory. Beyond it the oldest is dropped: its session's end
+/// writes it.
 const PENDING_MAX: usize = 10_000;
 /// Finished sessions read from the outbox at once.
 const OUTBOX_BATCH: usize = 256;
-/// Between two rounds: what comes meanwhile shares the transaction of the next.
+/// Wait between two rounds. What comes meanwhile shares the transaction of the next.
 const ROUND_PAUSE: Duration = Duration::from_millis(100);
-/// The outbox is looked at without being asked this often: other processes leave sessions there.
+/// How often the outbox is read without news: other processes leave sessions there.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How often SQL is told which sessions are alive.
-const TOUCH_EVERY: Duration = Duration::from_secs(60);
-/// How often lost sessions are looked for.
+/// How often the recorder looks for lost sessions.
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
-/// Sessions refused for good that are remembered, so as not to be tried with every round.
+/// Bound of the list of sessions that SQL refused for good, which not every round tries again.
 const REFUSED_MAX: usize = 10_000;
 
 /// Something to be written.
@@ -49,23 +53,24 @@ enum Note {
 #[derive(Debug, Default)]
 struct Pending {
     notes: VecDeque<Note>,
-    /// A session was closed: look into the outbox.
+    /// A session was closed: the outbox is to be read.
     is_outbox_due: bool,
-    /// The worker has something in its hands.
+    /// A round is being written.
     is_busy: bool,
 }
 
-/// What rooms tell; cheap to clone.
+/// Takes what rooms record. Clones share one queue.
 #[derive(Clone, Debug, Default)]
 pub struct Recorder {
     pending: Arc<Mutex<Pending>>,
     wake: Arc<Notify>,
+    live: LiveSessions,
 }
 
 /// When the next round is.
 #[derive(Clone, Copy, Debug)]
 enum Round {
-    /// When there is news, but not at once.
+    /// When there is news, but not before this time.
     News { after: Instant },
     /// After a failure.
     Again { at: Instant },
@@ -81,12 +86,18 @@ impl Recorder {
         }));
     }
 
+    /// Counts a session as live on this node, until the returned value is dropped.
+    #[must_use]
+    pub fn keep_alive(&self, session_id: SessionId) -> LiveSession {
+        self.live.insert(session_id)
+    }
+
     /// Somebody was banned.
     pub fn store_ban(&self, room_id: RoomId, user_id: UserId, at: Timestamp) {
         self.note(Note::Ban(room_id, user_id, at));
     }
 
-    /// A ban was lifted: if it is not in SQL yet, it is not to be written.
+    /// A ban was lifted: it is not written, if it is not in SQL yet.
     pub fn forget_ban(&self, room_id: RoomId, user_id: UserId) {
         self.lock().notes.retain(|note| !matches!(note, Note::Ban(room, user, _) if (*room, *user) == (room_id, user_id)));
     }
@@ -97,7 +108,7 @@ impl Recorder {
         self.wake.notify_one();
     }
 
-    /// Waits until nothing is left to be written, at most for `patience`; answers whether that came.
+    /// Waits until nothing is left to write, at most for `patience`. Returns whether nothing is left.
     pub async fn flush(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
@@ -109,9 +120,9 @@ impl Recorder {
         self.is_idle()
     }
 
-    /// Works for ever; run it on the I/O runtime. A failure of one duty holds up no other.
+    /// Runs until it is dropped, on the I/O runtime. A failure of one task delays no other.
     pub async fn run(self, parts: RecorderParts) {
-        let mut touch = interval(TOUCH_EVERY);
+        let mut touch = interval(parts.touch_every);
         touch.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut refused = HashSet::new();
         let mut waits: Option<Waits> = None;
@@ -139,31 +150,32 @@ impl Recorder {
                         }
                     };
                 }
-                _ = touch.tick() => parts.touch().await,
+                _ = touch.tick() => parts.touch(&self.live).await,
                 () = sleep_until(sweep_at) => {
-                    // What was refused for good is tried once more, and a session in the outbox is not lost.
+                    // Sessions that SQL refused are tried again first: a session in the outbox is not
+                    // lost.
                     refused.clear();
                     let is_recorded = self.round(&parts, &mut refused).await.is_ok();
-                    let is_swept = is_recorded && parts.sweep().await;
-                    sweep_at = Instant::now() + if is_swept { SWEEP_EVERY } else { LOST_AFTER };
+                    let is_swept = is_recorded && parts.sweep(&self.live).await;
+                    sweep_at = Instant::now() + if is_swept { SWEEP_EVERY } else { parts.lost_after };
                 }
             }
         }
     }
 
-    /// The wait is over, and there is news, or it is time to look for that of other processes. Loses no news when dropped.
+    /// Completes when the next round is due. No news is lost when it is dropped.
     async fn due(&self, round: Round) {
         match round {
             Round::Again { at } => sleep_until(at).await,
             Round::News { after } => {
                 sleep_until(after).await;
-                // Either way it is time.
+                // After news, or without it: the round is due.
                 drop(timeout(LOOK_EVERY, self.wake.notified()).await);
             }
         }
     }
 
-    /// One pass over everything; what fails stays where it was.
+    /// Writes everything once. What fails stays where it was.
     async fn round(
         &self,
         parts: &RecorderParts,
@@ -197,7 +209,7 @@ impl Recorder {
         }
         self.lock().is_outbox_due = false;
         loop {
-            // What SQL refuses for good stays in the outbox; those behind it must be seen all the same.
+            // Sessions that SQL refuses for good stay in the outbox: reads those behind them, too.
             let limit = OUTBOX_BATCH + refused.len();
             let mut sessions = parts.mirror.outbox(limit).await?;
             let is_all = sessions.len() < limit;
@@ -219,7 +231,7 @@ impl Recorder {
         self.wake.notify_one();
     }
 
-    /// Openings that can share a transaction, or one ban: as long as it is not in these hands it can be forgotten.
+    /// Openings that share a transaction, or one ban. A ban can be forgotten until it is taken here.
     fn next_notes(&self) -> Vec<Note> {
         let mut pending = self.lock();
         let openings = pending

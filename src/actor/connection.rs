@@ -1,9 +1,9 @@
-//! The actor of one WebSocket: frames to commands. It decides nothing about the room, and what the room tells its client does not
-//! pass it: the room writes to the socket itself, judges whether the client reads, and cuts it off.
+//! The actor of one WebSocket: turns frames into commands. What the room tells the client does not
+//! pass it: the room writes to the socket itself, and disconnects a client that does not read.
 
-mod conversation;
+mod dispatch;
 mod forward;
-mod pump;
+mod proxy;
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,9 +16,11 @@ use tracing::debug;
 
 pub use self::forward::Origin;
 use super::{
-    gate::Gate,
-    link::{CLOSE_TIMEOUT, Farewell, Lost, RoomNews},
-    room::{ConnectionClosed, RoomActor},
+    join_service::{ConnectionPermit, JoinService},
+    room::{
+        ConnectionClosed, RoomActor,
+        link::{CLOSE_TIMEOUT, CloseNotice, DisconnectCause, RoomNews},
+    },
 };
 use crate::{
     ids::{ConnectionId, RoomId},
@@ -30,24 +32,24 @@ use crate::{
     },
 };
 
-/// How long a room may take to decide; beyond it the outcome is unknown to the client.
+/// How long a room may take to decide. After this the client is told that the outcome is unknown.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How many people per millisecond may come back to the nodes that take over.
+/// Clients per millisecond that may connect again to the nodes that take over.
 const RETURNS_PER_MS: u64 = 5;
 /// Bounds of the time over which they are spread, in milliseconds.
 const SPREAD_MS_MIN: u64 = 20;
 const SPREAD_MS_MAX: u64 = 5_000;
-/// When those come back for whom nobody was there, in milliseconds.
+/// When clients connect again for which no node was there, in milliseconds.
 const UNAVAILABLE_MS: std::ops::RangeInclusive<u64> = 100..=1_000;
 
-/// Where the connection stands.
+/// The state of the connection.
 enum Phase {
     /// No `JoinRoom` yet.
     Fresh,
     /// The room knows it (seat or lobby).
     Joined(Addr<RoomActor>),
-    /// A room of another node does; what the client says goes there.
+    /// A room of another node knows it: the client's messages go there.
     Forwarded(mpsc::Sender<ByteString>),
     /// Goodbye said.
     Closing,
@@ -58,28 +60,29 @@ pub struct Connection {
     id: ConnectionId,
     /// The room of the path.
     room_id: RoomId,
-    gate: Arc<Gate>,
+    joins: Arc<JoinService>,
     socket: Arc<Socket>,
     origin: Origin,
     reassembly: Reassembly,
     limiter: CommandLimiter,
     phase: Phase,
     /// Counts this connection; given back when it is dropped.
-    _place: super::gate::Place,
+    _permit: ConnectionPermit,
 }
 
 impl Connection {
-    /// Starts the actor of an upgraded socket on the current arbiter; `early` has come of its frames already.
+    /// Starts the actor of an upgraded socket on the current arbiter. `early` are the bytes that
+    /// came with the upgrade.
     pub fn start(
         stream: ClientStream,
         early: Bytes,
         room_id: RoomId,
-        gate: Arc<Gate>,
-        place: super::gate::Place,
+        joins: Arc<JoinService>,
+        permit: ConnectionPermit,
         origin: Origin,
     ) {
-        let limits = &gate.limits;
-        let socket = Socket::new(stream, gate.node.clock.now());
+        let limits = &joins.limits;
+        let socket = Socket::new(stream, joins.node.clock.now());
         let frames = Frames::new(Arc::clone(&socket), limits.frame_bytes_max, early);
         let connection = Self {
             id: ConnectionId(uuid::Uuid::new_v4()),
@@ -87,10 +90,10 @@ impl Connection {
             reassembly: Reassembly::new(limits.frame_bytes_max, MESSAGE_PARTS_MAX),
             limiter: CommandLimiter::new(limits.pace),
             socket,
-            gate,
+            joins,
             origin,
             phase: Phase::Fresh,
-            _place: place,
+            _permit: permit,
         };
         Self::create(|context| {
             context.add_stream(frames);
@@ -98,22 +101,22 @@ impl Connection {
         });
     }
 
-    /// Says something to the client. One that has said much and reads nothing is cut off, as a room does it.
+    /// Writes to the client. One that does not read is disconnected, as a room does it.
     fn say<'a>(&self, frames: impl IntoIterator<Item = Outgoing<'a>>) {
-        match self.socket.deliver(frames, self.gate.node.limits.link) {
+        match self.socket.deliver(frames, self.joins.node.limits.link) {
             Ok(_) => {}
             // The stream of its frames ends as well.
             Err(Undelivered::Closed(_)) => debug!(connection = %self.id, "the client is gone"),
             Err(Undelivered::Lag(lag)) => {
-                if let Some(reason) = Lost::from(lag).eviction() {
-                    self.gate.node.metrics.eviction(reason);
+                if let Some(reason) = DisconnectCause::from(lag).eviction() {
+                    self.joins.node.metrics.eviction(reason);
                 }
                 self.socket.cut();
             }
         }
     }
 
-    /// Ends the connection for what its peer did.
+    /// Ends the connection because its peer violated the protocol.
     fn violated(&mut self, context: &mut Context<Self>, violation: Violation) {
         let eviction = match violation {
             Violation::TooLarge => EvictionReason::TooLarge,
@@ -127,7 +130,7 @@ impl Connection {
             | Violation::InvalidText => EvictionReason::Protocol,
         };
         debug!(connection = %self.id, %violation, "connection ended");
-        self.gate.node.metrics.eviction(eviction);
+        self.joins.node.metrics.eviction(eviction);
         self.turn_away(context, None, &violation.into());
     }
 
@@ -141,13 +144,13 @@ impl Connection {
         self.end(context, refusal.reason);
     }
 
-    /// Says goodbye and closes; the peer has [`CLOSE_TIMEOUT`] to do the same.
-    fn end(&mut self, context: &mut Context<Self>, farewell: impl Into<Farewell>) {
+    /// Says goodbye and closes. The peer has [`CLOSE_TIMEOUT`] to do the same.
+    fn end(&mut self, context: &mut Context<Self>, notice: impl Into<CloseNotice>) {
         if matches!(self.phase, Phase::Closing) {
             return;
         }
         self.leave_room();
-        let Farewell { reason, url } = farewell.into();
+        let CloseNotice { reason, url } = notice.into();
         let goodbye = Goodbye {
             retry_after_ms: self.retry_after_ms(reason),
             url: url.map(String::from),
@@ -156,7 +159,7 @@ impl Connection {
         self.close(context, Some(&goodbye.encode()), reason.close_code());
     }
 
-    /// Closes after a last word; the peer has [`CLOSE_TIMEOUT`] to do the same.
+    /// Sends a last message and closes. The peer has [`CLOSE_TIMEOUT`] to do the same.
     fn close(&mut self, context: &mut Context<Self>, last_word: Option<&str>, code: u16) {
         self.phase = Phase::Closing;
         let close = Outgoing::Close(Some(CloseReason {
@@ -170,12 +173,12 @@ impl Connection {
         context.run_later(CLOSE_TIMEOUT, |this, _| this.socket.cut());
     }
 
-    /// Spreads those who come back at once: the people of a room that moved by how many this node may have to send away, those
-    /// for whom nobody is there by a while that somebody may need to come.
+    /// Spreads clients over time that connect again at once. For a room that moved, the time
+    /// depends on the number of this node's connections.
     fn retry_after_ms(&self, reason: GoodbyeReason) -> Option<u64> {
         match reason {
             GoodbyeReason::Draining | GoodbyeReason::Moved => {
-                let connections = self.gate.node.metrics.connections.get().unsigned_abs();
+                let connections = self.joins.node.metrics.connections.get().unsigned_abs();
                 let spread_ms = (connections / RETURNS_PER_MS).clamp(SPREAD_MS_MIN, SPREAD_MS_MAX);
                 Some(rand::random_range(0..=spread_ms))
             }
@@ -219,8 +222,8 @@ impl Connection {
             let owner = owner.clone();
             return self.pass_on(context, owner, text.clone());
         }
-        let metrics = &self.gate.node.metrics;
-        match decode(text, self.gate.limits.text_bytes_max) {
+        let metrics = &self.joins.node.metrics;
+        match decode(text, self.joins.limits.text_bytes_max) {
             Err(error) if is_admitted => {
                 metrics.command(
                     CommandLabel::Unknown,
@@ -235,7 +238,8 @@ impl Connection {
         }
     }
 
-    /// Whether one more message is within the connection's pace; a flood ends it. What another node sends has passed it there.
+    /// Whether one more message is within the connection's pace. A flood ends the connection.
+    /// Another node has checked its own clients.
     fn admit(&mut self, context: &mut Context<Self>) -> bool {
         if matches!(self.origin, Origin::Node(_)) {
             return true;
@@ -244,7 +248,7 @@ impl Connection {
             Verdict::Admit => true,
             Verdict::Refuse => false,
             Verdict::Close => {
-                self.gate.node.metrics.eviction(EvictionReason::Flood);
+                self.joins.node.metrics.eviction(EvictionReason::Flood);
                 self.rate_limited(None);
                 self.end(context, GoodbyeReason::RateLimited);
                 false
@@ -256,7 +260,7 @@ impl Connection {
         if matches!(self.phase, Phase::Closing) {
             return;
         }
-        let metrics = &self.gate.node.metrics;
+        let metrics = &self.joins.node.metrics;
         metrics.command(
             CommandLabel::Unknown,
             CommandOutcome::Refused(Code::RateLimited),
@@ -299,9 +303,12 @@ impl Actor for Connection {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        context.run_later(self.gate.limits.join_timeout, |this, context| {
+        context.run_later(self.joins.limits.join_timeout, |this, context| {
             if matches!(this.phase, Phase::Fresh) {
-                this.gate.node.metrics.eviction(EvictionReason::JoinTimeout);
+                this.joins
+                    .node
+                    .metrics
+                    .eviction(EvictionReason::JoinTimeout);
                 let refusal = Refusal::new(GoodbyeReason::Timeout, "no JoinRoom in time");
                 this.turn_away(context, None, &refusal);
             }
@@ -325,7 +332,7 @@ impl Handler<RoomNews> for Connection {
         }
         match news {
             RoomNews::Moved(room) => self.phase = Phase::Joined(room),
-            RoomNews::Goodbye(farewell) => self.end(context, farewell),
+            RoomNews::Goodbye(notice) => self.end(context, notice),
         }
     }
 }
@@ -333,14 +340,14 @@ impl Handler<RoomNews> for Connection {
 impl StreamHandler<Result<Frame, Violation>> for Connection {
     fn handle(&mut self, item: Result<Frame, Violation>, context: &mut Self::Context) {
         if matches!(self.phase, Phase::Closing) {
-            // Only the peer's own Close is waited for.
+            // Waits for the peer's own Close only.
             if matches!(item, Err(_) | Ok(Frame::Close(_))) {
                 context.stop();
             }
             return;
         }
         let incoming = item.and_then(|frame| {
-            self.socket.seen(self.gate.node.clock.now());
+            self.socket.seen(self.joins.node.clock.now());
             self.reassembly.accept(frame)
         });
         match incoming {

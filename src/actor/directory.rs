@@ -1,4 +1,4 @@
-//! The live rooms of this node, for everybody who is not an actor: the ticker, HTTP, metrics.
+//! The live rooms of this node: finds them, wakes them, and shows their figures.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,16 +10,13 @@ use std::{
     time::Duration,
 };
 
-use actix::{Addr, Arbiter, ArbiterHandle};
-use tokio::{sync::watch, time::Instant};
+use actix::{Arbiter, ArbiterHandle, Message, Recipient};
+use tokio::time::Instant;
 
-use super::{
-    alarm::{Alarm, Wish},
-    room::{RoomActor, Tick},
-};
+use super::alarm::{Alarm, Wish};
 use crate::{
     clock::Clock,
-    ids::{RoomId, SessionId, Timestamp},
+    ids::{RoomId, Timestamp},
     metrics::Metrics,
 };
 
@@ -32,10 +29,15 @@ const STEP_ROOMS_MIN: usize = 12;
 /// Between two steps; all of them fit into a round.
 const STEP_PAUSE: Duration = Duration::from_millis(2);
 
+/// Time has passed.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Tick;
+
 /// A room that waits for its tick.
 #[derive(Debug)]
 struct Sleeper {
-    address: Addr<RoomActor>,
+    room: Recipient<Tick>,
     /// Where it lives.
     thread: ThreadId,
     /// The same.
@@ -44,8 +46,10 @@ struct Sleeper {
 
 /// What a room shows without being asked.
 #[derive(Debug)]
-pub struct Entry {
-    /// The actor, and when it wants a tick.
+pub struct Entry<A> {
+    /// The actor.
+    address: A,
+    /// When it wants a tick.
     wish: Arc<Wish<Sleeper>>,
     /// The directory's.
     alarm: Arc<Alarm<Sleeper>>,
@@ -53,27 +57,30 @@ pub struct Entry {
     participants: AtomicUsize,
     /// The mirror does not take its changes.
     is_degraded: AtomicBool,
-    /// The session, once one began.
-    session: RwLock<Option<SessionId>>,
     /// Gauges to be kept true.
     metrics: Metrics,
 }
 
-impl Entry {
+impl<A> Entry<A> {
     /// A room that just started, on the current arbiter.
-    fn new(address: Addr<RoomActor>, metrics: Metrics, alarm: Arc<Alarm<Sleeper>>) -> Self {
+    fn new(
+        address: A,
+        room: Recipient<Tick>,
+        metrics: Metrics,
+        alarm: Arc<Alarm<Sleeper>>,
+    ) -> Self {
         metrics.rooms.inc();
         Self {
+            address,
             metrics,
             wish: Alarm::wish_of(Sleeper {
-                address,
+                room,
                 thread: thread::current().id(),
                 arbiter: Arbiter::current(),
             }),
             alarm,
             participants: AtomicUsize::new(0),
             is_degraded: AtomicBool::new(false),
-            session: RwLock::new(None),
         }
     }
 
@@ -98,18 +105,9 @@ impl Entry {
                 .add(i64::from(is_degraded) - i64::from(was_degraded));
         }
     }
-
-    /// Shows the session.
-    pub fn show_session(&self, session_id: Option<SessionId>) {
-        *self.session.write().unwrap_or_else(PoisonError::into_inner) = session_id;
-    }
-
-    fn session(&self) -> Option<SessionId> {
-        *self.session.read().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl Drop for Entry {
+impl<A> Drop for Entry<A> {
     fn drop(&mut self) {
         self.show(0, false);
         self.metrics.rooms.dec();
@@ -122,9 +120,7 @@ fn wake(rooms: Vec<Arc<Wish<Sleeper>>>) {
     // Counted from here: a busy thread may begin late.
     let until = Instant::now() + Duration::from_millis(ROUND_MS);
     // A thread that has ended has no rooms any more.
-    arbiter.spawn(in_turns(rooms, until, |room| {
-        room.who.address.do_send(Tick)
-    }));
+    arbiter.spawn(in_turns(rooms, until, |room| room.who.room.do_send(Tick)));
 }
 
 /// Does something for each, in a few steps: what else happens on the thread has a turn after each, and some time between steps. A
@@ -147,37 +143,34 @@ fn gauge(count: usize) -> i64 {
 }
 
 /// All live rooms of this node.
-#[derive(Debug, Default)]
-pub struct Directory {
-    entries: RwLock<HashMap<RoomId, Arc<Entry>>>,
+#[derive(Debug)]
+pub struct Directory<A> {
+    entries: RwLock<HashMap<RoomId, Arc<Entry<A>>>>,
     alarm: Arc<Alarm<Sleeper>>,
     /// Rooms that failed and are being restarted.
     restarting: RwLock<HashSet<RoomId>>,
-    /// The node leaves: those who are only led through it to a room elsewhere go there themselves.
-    has_left: watch::Sender<bool>,
 }
 
-impl Directory {
-    /// The node leaves.
-    pub fn leave(&self) {
-        self.has_left.send_replace(true);
+impl<A> Default for Directory<A> {
+    fn default() -> Self {
+        Self {
+            entries: RwLock::default(),
+            alarm: Arc::default(),
+            restarting: RwLock::default(),
+        }
     }
+}
 
-    /// Completes when the node leaves.
-    pub async fn left(&self) {
-        let mut has_left = self.has_left.subscribe();
-        // The sender is this one's own, so the wait has no other end.
-        let _ = has_left.wait_for(|has_left| *has_left).await;
-    }
-
+impl<A: Clone> Directory<A> {
     /// A room started, on the current arbiter.
     pub fn insert(
         &self,
         room_id: RoomId,
-        address: Addr<RoomActor>,
+        address: A,
+        room: Recipient<Tick>,
         metrics: Metrics,
-    ) -> Arc<Entry> {
-        let entry = Arc::new(Entry::new(address, metrics, Arc::clone(&self.alarm)));
+    ) -> Arc<Entry<A>> {
+        let entry = Arc::new(Entry::new(address, room, metrics, Arc::clone(&self.alarm)));
         self.entries
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -187,7 +180,7 @@ impl Directory {
     }
 
     /// A room's actor is gone; a successor's entry stays. `will_return`: it failed, and is live all the same.
-    pub fn remove(&self, room_id: RoomId, entry: &Arc<Entry>, will_return: bool) {
+    pub fn remove(&self, room_id: RoomId, entry: &Arc<Entry<A>>, will_return: bool) {
         if will_return {
             self.restarting
                 .write()
@@ -220,10 +213,8 @@ impl Directory {
     }
 
     /// The actor of a live room.
-    pub fn find(&self, room_id: RoomId) -> Option<Addr<RoomActor>> {
-        self.read()
-            .get(&room_id)
-            .map(|entry| entry.wish.who.address.clone())
+    pub fn find(&self, room_id: RoomId) -> Option<A> {
+        self.read().get(&room_id).map(|entry| entry.address.clone())
     }
 
     /// Whether the room has an actor.
@@ -231,19 +222,11 @@ impl Directory {
         self.read().contains_key(&room_id)
     }
 
-    /// The sessions that are live here.
-    pub fn sessions(&self) -> Vec<SessionId> {
-        self.read()
-            .values()
-            .filter_map(|entry| entry.session())
-            .collect()
-    }
-
     /// All actors.
-    pub fn addresses(&self) -> Vec<Addr<RoomActor>> {
+    pub fn addresses(&self) -> Vec<A> {
         self.read()
             .values()
-            .map(|entry| entry.wish.who.address.clone())
+            .map(|entry| entry.address.clone())
             .collect()
     }
 
@@ -262,7 +245,7 @@ impl Directory {
         }
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<RoomId, Arc<Entry>>> {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<RoomId, Arc<Entry<A>>>> {
         self.entries.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! How often rooms failed of late, and what one more failure leads to.
+//! The restart budget of rooms that crash.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -7,19 +7,19 @@ use std::{
 
 use crate::ids::RoomId;
 
-/// Restarts of one room within [`RESTART_WINDOW`]; one more failure ends its session.
+/// Restarts of one room within [`RESTART_WINDOW`]. One more crash ends its session.
 const RESTARTS_MAX: usize = 3;
 /// See [`RESTARTS_MAX`].
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
 
-/// What a failure of a room leads to.
+/// What follows a crash of a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Budget {
-    /// It goes on.
+    /// It is restarted.
     Restart,
     /// It is restarted to end its session.
     End,
-    /// Even that failed: nothing is tried until the window is over.
+    /// That crashed too: it is not started again until the window is over.
     GiveUp,
 }
 
@@ -34,14 +34,14 @@ impl Budget {
     }
 }
 
-/// When rooms failed, within the window: as many as do, and few times each.
+/// When rooms crashed within the window.
 #[derive(Debug, Default)]
 pub struct Failures {
     times: HashMap<RoomId, VecDeque<Instant>>,
 }
 
 impl Failures {
-    /// A room failed.
+    /// Counts a crash, and returns what follows it.
     pub fn count(&mut self, room_id: RoomId, now: Instant) -> Budget {
         self.times.retain(|_, times| {
             times.retain(|time| now.duration_since(*time) < RESTART_WINDOW);
@@ -52,7 +52,7 @@ impl Failures {
         Budget::after(times.len())
     }
 
-    /// Whether a room failed so often that it is left alone for now.
+    /// Whether a room crashed so often that it is not started now.
     #[must_use]
     pub fn is_given_up(&self, room_id: RoomId, now: Instant) -> bool {
         self.times.get(&room_id).is_some_and(|times| {
@@ -61,7 +61,7 @@ impl Failures {
         })
     }
 
-    /// A room ended by decision: its next session has a budget of its own.
+    /// A room ended by decision: its next session has a new budget.
     pub fn forget(&mut self, room_id: RoomId) {
         self.times.remove(&room_id);
     }

@@ -1,115 +1,123 @@
-//! The actor of one live room: lets the rules decide, commits what changed, then performs the effects.
+//! The actor of one live room: brings a [`Host`] its inputs, and carries out what comes of them.
 //!
-//! Handlers are synchronous; what needs I/O is done by tasks of the I/O runtime and comes back as a message.
+//! Handlers are synchronous. Tasks of the I/O runtime do what needs I/O, and their results come
+//! back as messages.
 
-mod delivery;
+mod ending;
 mod handlers;
-mod requests;
-mod succession;
+pub(super) mod link;
+mod messages;
+mod mirroring;
+mod writes;
 
-use std::{
-    collections::{HashMap, VecDeque},
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Recipient};
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
-use self::succession::Departure;
-pub use self::{
-    requests::{
-        Abandon, Administer, Applied, ConnectionClosed, Depart, Enter, Forgotten, HandOver,
-        Instruct, StillThere, Tick,
-    },
-    succession::Survivors,
+use self::link::Link;
+pub use self::messages::{
+    Applied, CheckLease, ConnectionClosed, HandOff, HandOffFn, JoinRoom, KeepAlive, RoomGone,
+    RunAdmin, RunCommand, Shutdown, StopNow, Verify,
 };
 use super::{
-    Node,
-    directory::Entry,
-    durability::Flight,
-    link::{Farewell, Link},
-    spacing::Spacing,
-    supervisor::RoomSupervisor,
+    commit_pacer::CommitPacer,
+    context::NodeContext,
+    directory::{Directory, Entry},
     threads::RoomThread,
 };
 use crate::{
     claims::Started,
-    ids::{ConnectionId, ConnectionMap, Timestamp, Version},
+    host::{Action, CrashState, Host, Moment},
+    ids::{ConnectionMap, Timestamp},
     lease::LeaseView,
     metrics::{CommandLabel, CommandOutcome},
-    mirror::writer::MirrorWriter,
+    mirror::writer::{CommitToken, MirrorWriter},
     owner::Owner,
     protocol::{MessageType, Rejection},
-    room::{
-        Room,
-        admin::AdminReply,
-        effect::{Effect, Ticket},
-        input::Input,
-    },
+    recorder::LiveSession,
+    room::{admin::AdminReply, effect::Ticket, input::Input},
 };
 
 /// Messages that may wait in a room's mailbox, besides one per connection.
 const MAILBOX: usize = 1024;
-/// What can wait a moment is done on a common beat: many rooms then wake their thread once, and their commits go together.
-const BEAT_MS: u64 = 100;
-/// The same of what a quiet room does: pings, looks for the silent, asking the mirror whether it still has the room.
-pub(super) const QUIET_BEAT_MS: u64 = 250;
-/// How often clients that are behind are judged.
+/// What can wait a moment is done in common slots: many rooms then wake their thread once, and
+/// their commits go together.
+const SLOT_MS: u64 = 100;
+/// The slot of what a quiet room does: pings, evicting silent clients, asking the mirror whether it
+/// still has the room.
+pub(super) const QUIET_SLOT_MS: u64 = 250;
+/// How often the room checks clients that are behind.
 const BEHIND_MS: u64 = 50;
+
+/// The live rooms of this node.
+pub type RoomDirectory = Directory<Addr<RoomActor>>;
+/// What a room actor leaves to its successor when it crashes.
+pub type RoomCrashState = CrashState<Link>;
+
+/// What a room actor shares with the others of its node.
+#[derive(Clone)]
+pub struct RoomContext {
+    /// What all actors share.
+    pub node: Arc<NodeContext>,
+    /// Lists the room while it is live.
+    pub directory: Arc<RoomDirectory>,
+    /// Learns that the room has ended.
+    pub supervisor: Recipient<RoomGone>,
+}
 
 /// See the module.
 pub struct RoomActor {
-    pub(super) owner: Owner,
-    pub(super) node: Arc<Node>,
+    pub(super) host: Host<Link>,
+    node: Arc<NodeContext>,
+    directory: Arc<RoomDirectory>,
+    supervisor: Recipient<RoomGone>,
     /// Of the thread on which it lives.
-    pub(super) writer: MirrorWriter,
-    pub(super) spacing: Spacing,
-    supervisor: Addr<RoomSupervisor>,
-    pub(super) entry: Option<Arc<Entry>>,
-    links: ConnectionMap<Link>,
-    /// Links with something to be delivered, each once.
-    touched: Vec<ConnectionId>,
-    /// The next go at them is to come.
+    writer: MirrorWriter,
+    pacer: CommitPacer,
+    /// None before the room is live, and after it has ended.
+    entry: Option<Arc<Entry<Addr<RoomActor>>>>,
+    live_session: Option<LiveSession>,
+    /// The rest of the listed connections is written to in a later turn.
     is_writing: bool,
-    /// Links whose clients have not taken everything.
+    /// Connections whose clients have not taken everything.
     behind: ConnectionMap<()>,
     replies: HashMap<Ticket, oneshot::Sender<Result<AdminReply, Rejection>>>,
     last_ticket: u64,
-    pub(super) flight: Option<Flight>,
+    /// Keeps the writer at a commit.
+    commit: Option<CommitToken>,
+    was_degraded: bool,
     /// Lives as long as nobody else claims the room here.
-    pub(super) alive: Arc<()>,
-    /// When somebody may have been silent for too long.
+    alive: Arc<()>,
+    /// When a client may have been silent for too long.
     liveness_at: Timestamp,
-    /// When quiet connections are pinged next, in one go: their answers come together, too.
+    /// When quiet connections are pinged next, all at once: then their answers come together, too.
     ping_at: Timestamp,
-    /// When it is looked at how long the mirror and the clients take; none: nobody is waited for.
-    look_at: Option<Timestamp>,
-    /// The room's next deadline at a version: looked up again only when something has changed.
-    deadline: (Version, Option<Timestamp>),
-    departing: Option<Departure>,
-    culprit: Option<(ConnectionId, u64)>,
-    /// What a predecessor left behind, until started.
-    inherited: Option<Survivors>,
-    /// The rules failed: the state is not to be used any more.
-    is_poisoned: bool,
-    /// The room ended by decision.
-    is_finished: bool,
+    /// When the room checks how long the mirror and the clients take; none while it waits for
+    /// nobody.
+    check_at: Option<Timestamp>,
+    departing: Option<HandOff>,
+    /// What a crashed predecessor left, until this actor has started.
+    inherited: Option<RoomCrashState>,
 }
 
 impl RoomActor {
-    /// The actor of a room that was claimed.
+    /// The actor of a claimed room.
     pub fn new(
         started: Started,
-        node: Arc<Node>,
+        context: RoomContext,
         thread: RoomThread,
-        supervisor: Addr<RoomSupervisor>,
-        inherited: Option<Survivors>,
+        inherited: Option<RoomCrashState>,
     ) -> Self {
+        let RoomContext {
+            node,
+            directory,
+            supervisor,
+        } = context;
         let now = node.clock.now();
         let lease = LeaseView {
-            standing: node.claimant.tenure.cell().view(now).standing,
+            state: node.claimant.lease.shared().view(now).state,
             term: started.term,
         };
         let owner = Owner::new(
@@ -122,106 +130,50 @@ impl RoomActor {
         );
         Self {
             liveness_at: now,
-            look_at: None,
+            check_at: None,
             ping_at: now.plus_ms(node.limits.ping_interval_ms),
-            deadline: (owner.room().version(), deadline_of(owner.room())),
-            owner,
+            host: Host::new(owner),
             node,
-            writer: thread.writer,
-            spacing: Spacing::new(thread.load),
+            directory,
             supervisor,
+            writer: thread.writer,
+            pacer: CommitPacer::new(thread.load),
             entry: None,
-            links: ConnectionMap::default(),
-            touched: Vec::new(),
+            live_session: None,
             is_writing: false,
             behind: ConnectionMap::default(),
             replies: HashMap::new(),
             last_ticket: 0,
-            flight: None,
+            commit: None,
+            was_degraded: false,
             alive: Arc::new(()),
             departing: None,
-            culprit: None,
             inherited,
-            is_poisoned: false,
-            is_finished: false,
         }
     }
 
-    /// Whether no request is taken any more.
-    fn is_closing(&self) -> bool {
-        self.is_poisoned
-            || self.is_finished
-            || self.departing.is_some()
-            || self.owner.room().is_closed()
+    /// Whether nothing is left to do.
+    fn is_over(&self) -> bool {
+        self.host.has_panicked() || self.entry.is_none()
     }
 
-    /// Whether the rules failed: this state is neither used nor written any more.
-    pub(super) fn is_poisoned(&self) -> bool {
-        self.is_poisoned
+    fn moment(&self) -> Moment {
+        let now = self.node.clock.now();
+        let lease = self.node.claimant.lease.shared().view(now);
+        Moment { now, lease }
     }
 
-    /// Whether nothing is to be done any more.
-    pub(super) fn is_over(&self) -> bool {
-        self.is_poisoned || self.entry.is_none()
+    /// Applies an input and settles the room.
+    fn run(&mut self, context: &mut Context<Self>, input: Input) {
+        self.apply(input);
+        self.settle(context);
     }
 
-    /// Lets something happen: rules, commit, effects. Connections that turn out to be lost on the way are fed back.
-    pub(super) fn run(&mut self, context: &mut Context<Self>, input: Input) {
-        if self.is_poisoned || !self.look(context, self.node.clock.now()) {
-            return;
-        }
-        let mut inputs = VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
-            let now = self.node.clock.now();
-            if !self.apply(context, now, input) {
-                return;
-            }
-            self.mirror(context, now);
-            let lost = self.release(context);
-            inputs.extend(
-                lost.into_iter()
-                    .map(|connection_id| Input::ConnectionLost { connection_id }),
-            );
-        }
-        self.end_if_done(context);
-        self.arm();
-    }
-
-    /// Whether the rules decided; a panic in them costs this actor, and its successor continues from the mirror.
-    fn apply(&mut self, context: &mut Context<Self>, now: Timestamp, input: Input) -> bool {
-        let (culprit, joiner) = match &input {
-            Input::Command {
-                connection_id, id, ..
-            } => (Some((*connection_id, *id)), None),
-            Input::Join(join) => (None, Some(join.connection_id)),
-            Input::KeepAlive { .. }
-            | Input::ConnectionLost { .. }
-            | Input::Admin { .. }
-            | Input::Tick
-            | Input::Suspend
-            | Input::Durability { .. }
-            | Input::Reattach { .. }
-            | Input::Decide { .. }
-            | Input::End(_) => (None, None),
-        };
-        let owner = &mut self.owner;
+    /// Applies an input; the room is to be settled afterwards.
+    fn apply(&mut self, input: Input) {
         let kind = command_label(&input);
-        let decided = catch_unwind(AssertUnwindSafe(|| {
-            #[cfg(test)]
-            super::tests::fail_if_told(&input);
-            owner.apply(now, input)
-        }));
-        let Ok(applied) = decided else {
-            let room = self.owner.room();
-            error!(room = %room.room_id(), epoch = %room.epoch(), "the room failed");
-            self.is_poisoned = true;
-            self.culprit = culprit;
-            if let Some(joiner) = joiner {
-                // Its own actor tells it and ends it.
-                self.links.remove(&joiner);
-            }
-            context.stop();
-            return false;
+        let Some(applied) = self.host.apply(self.moment(), input) else {
+            return;
         };
         if let Some(kind) = kind {
             let outcome = applied
@@ -229,136 +181,114 @@ impl RoomActor {
                 .map_or(CommandOutcome::Applied, CommandOutcome::Refused);
             self.node.metrics.command(kind, outcome);
         }
-        for (to, frame) in applied.relays {
-            self.push_relay(to, frame);
-        }
-        true
+        self.push_relays(applied.relays);
     }
 
-    /// Performs what need not wait any longer; answers the connections that are lost.
-    pub(super) fn release(&mut self, context: &mut Context<Self>) -> Vec<ConnectionId> {
-        while let Some((effect, durable)) = self.owner.next_effect() {
-            self.perform(effect, durable);
+    /// Carries out what the host has decided, until it has nothing more to say.
+    fn settle(&mut self, context: &mut Context<Self>) {
+        loop {
+            if self.host.has_panicked() {
+                let room = self.host.room();
+                error!(room = %room.room_id(), epoch = %room.epoch(), "the room failed");
+                return context.stop();
+            }
+            self.mirror(context);
+            self.perform_effects();
+            let lost = self.write_listed(context);
+            if lost.is_empty() {
+                break;
+            }
+            for connection_id in lost {
+                self.apply(Input::ConnectionLost { connection_id });
+            }
         }
-        self.flush_links(context)
-    }
-
-    /// After news of the mirror: whatever need not wait any longer.
-    pub(super) fn settle(&mut self, context: &mut Context<Self>) {
-        for connection_id in self.release(context) {
-            self.run(context, Input::ConnectionLost { connection_id });
-        }
-        self.end_if_done(context);
+        self.offer_hand_off(context);
+        self.end_if_done();
         self.arm();
     }
 
-    fn perform(&mut self, effect: Effect, durable: bool) {
-        #[cfg(test)]
-        super::tests::fail_later_if_told(&effect);
-        match effect {
-            Effect::Send { to, notice } => self.tell(to, &notice, durable),
-            Effect::Broadcast { to, event } => {
-                for connection_id in to.iter() {
-                    if let Some(link) = self.links.get_mut(connection_id) {
-                        if link.push(event.frame.clone()) {
-                            self.touched.push(*connection_id);
-                        }
-                        link.sent = Some(event.seq);
-                    }
-                }
+    fn perform_effects(&mut self) {
+        while let Some(released) = self.host.next_effect() {
+            if let Some(action) = self.host.perform(released) {
+                self.carry_out(action);
             }
-            Effect::Relay { to, frame, .. } => self.push_to(to, frame),
-            Effect::Disconnect {
-                connection_id,
-                reason,
-            } => {
-                if let Some(link) = self.links.get_mut(&connection_id)
-                    && link.close(Farewell::from(reason))
-                {
-                    self.touched.push(connection_id);
-                }
-            }
-            Effect::Reply { ticket, result } => {
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        let room_id = self.host.room().room_id();
+        let recorder = &self.node.recorder;
+        match action {
+            Action::Reply { ticket, result } => {
                 if let Some(reply) = self.replies.remove(&ticket) {
                     // The HTTP request may be gone.
                     let _ = reply.send(result);
                 }
             }
-            Effect::OpenSession {
+            Action::OpenSession {
                 session_id,
                 start_time,
             } => {
-                info!(room = %self.owner.room().room_id(), session = %session_id, "session began");
-                self.node.recorder.open_session(
-                    self.owner.room().room_id(),
-                    session_id,
-                    start_time,
-                );
+                info!(room = %room_id, session = %session_id, "session began");
+                recorder.open_session(room_id, session_id, start_time);
             }
-            Effect::StoreBan { user_id, ban } => {
-                self.node
-                    .recorder
-                    .store_ban(self.owner.room().room_id(), user_id, ban.created_at);
+            Action::StoreBan { user_id, ban } => {
+                recorder.store_ban(room_id, user_id, ban.created_at);
             }
-            Effect::Closed { session } => {
-                if let Some(session) = session {
-                    let reason = session.end_reason;
-                    info!(room = %session.room_id, session = %session.session_id, ?reason, "session ended");
-                    self.node.recorder.session_closed();
-                }
-                self.is_finished = true;
+            Action::RecordSession(session) => {
+                let reason = session.end_reason;
+                info!(room = %room_id, session = %session.session_id, ?reason, "session ended");
+                recorder.session_closed();
             }
         }
     }
 
-    /// Says when the next tick is due, and shows the room's figures.
+    /// Sets the next tick, and shows the room's figures.
     fn arm(&mut self) {
         let Some(entry) = &self.entry else {
             return;
         };
-        let room = self.owner.room();
-        if self.deadline.0 != room.version() {
-            self.deadline = (room.version(), deadline_of(room));
-        }
         let now = self.node.clock.now();
-        // None of these times moves when the room is busy, so that it cannot put its tick off for ever.
-        let is_waiting = self.owner.is_waiting();
-        let check_at = on_beat(
-            self.owner.next_check(now),
-            if is_waiting { BEAT_MS } else { QUIET_BEAT_MS },
-        );
+        let deadline = self.host.next_deadline();
+        let owner = self.host.owner();
+        // None of these times moves while the room is busy, so that it cannot put its tick off for
+        // ever.
+        let is_waiting = owner.is_waiting();
+        let slot_ms = if is_waiting { SLOT_MS } else { QUIET_SLOT_MS };
+        let owner_check_at = next_slot(owner.next_check(now), slot_ms);
         let behind_at = (!self.behind.is_empty()).then(|| now.plus_ms(BEHIND_MS));
-        let soon = behind_at.into_iter().chain(is_waiting.then_some(check_at));
-        self.look_at = soon
+        let soon = behind_at
+            .into_iter()
+            .chain(is_waiting.then_some(owner_check_at));
+        self.check_at = soon
             .min()
-            .map(|at| self.look_at.map_or(at, |set| set.min(at)));
-        let wishes = [
-            Some(on_beat(self.liveness_at, QUIET_BEAT_MS)),
-            Some(on_beat(self.ping_at, QUIET_BEAT_MS)),
-            self.deadline.1,
-            self.look_at,
-            (!is_waiting).then_some(check_at),
+            .map(|at| self.check_at.map_or(at, |set| set.min(at)));
+        let wanted = [
+            Some(next_slot(self.liveness_at, QUIET_SLOT_MS)),
+            Some(next_slot(self.ping_at, QUIET_SLOT_MS)),
+            deadline,
+            self.check_at,
+            (!is_waiting).then_some(owner_check_at),
         ];
-        if let Some(first) = wishes.into_iter().flatten().min() {
+        if let Some(first) = wanted.into_iter().flatten().min() {
             entry.wake_at(first);
         }
-        entry.show(room.participant_count(), self.owner.is_degraded());
-        entry.show_session(room.session().map(|session| session.session_id));
+        let room = owner.room();
+        entry.show(room.participant_count(), owner.is_degraded());
+        let session_id = room.session().map(|session| session.session_id);
+        if self.live_session.as_ref().map(LiveSession::session_id) != session_id {
+            self.live_session = session_id.map(|id| self.node.recorder.keep_alive(id));
+        }
     }
 }
 
-/// The beat at that time or the next one.
-fn on_beat(at: Timestamp, beat_ms: u64) -> Timestamp {
-    let beat_ms = beat_ms.cast_signed();
-    Timestamp(at.0.saturating_add(beat_ms - 1) / beat_ms * beat_ms)
+/// The slot at that time, or the next one.
+fn next_slot(at: Timestamp, slot_ms: u64) -> Timestamp {
+    let slot_ms = slot_ms.cast_signed();
+    Timestamp(at.0.saturating_add(slot_ms - 1) / slot_ms * slot_ms)
 }
 
-/// When the room wants to be woken. A look at every seat; it changes only with a change that is mirrored.
-fn deadline_of(room: &Room) -> Option<Timestamp> {
-    room.next_deadline().map(|(at, _)| at)
-}
-
-/// What kind of request an input is, for the metrics.
+/// The metric's label of a request; `None` for other inputs.
 fn command_label(input: &Input) -> Option<CommandLabel> {
     match input {
         Input::Join(_) => Some(CommandLabel::Message(MessageType::JoinRoom)),
@@ -380,14 +310,16 @@ impl Actor for RoomActor {
 
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(MAILBOX);
-        let entry = self.node.directory.insert(
-            self.owner.room().room_id(),
-            context.address(),
+        let address = context.address();
+        let entry = self.directory.insert(
+            self.host.room().room_id(),
+            address.clone(),
+            address.recipient(),
             self.node.metrics.clone(),
         );
         self.entry = Some(entry);
         match self.inherited.take() {
-            Some(survivors) => self.inherit(context, survivors),
+            Some(crash_state) => self.inherit(context, crash_state),
             None => self.run(context, Input::Tick),
         }
     }

@@ -1,4 +1,4 @@
-//! Finds rooms or starts them: one start per room however many ask at once; watches their deaths and restarts the failed.
+//! Finds rooms or starts them, one start per room at a time. Restarts the ones that crash.
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
@@ -6,58 +6,43 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, ResponseFuture
 use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
-pub use super::asker::Right;
 use super::{
-    Node,
-    asker::{Asker, others},
+    context::NodeContext,
     failures::{Budget, Failures},
-    room::{Depart, Forgotten, HandOver, RoomActor, Survivors},
+    room::{
+        HandOff, HandOffFn, RoomActor, RoomContext, RoomCrashState, RoomDirectory, RoomGone,
+        Shutdown,
+    },
     threads::{RoomThread, RoomThreads},
+    waiter::{Found, Right, Waiter, others},
 };
 use crate::{
     claims::{StartError, Started},
     ids::{Epoch, RoomId, TenantId},
 };
 
-/// Rooms that are starting at the same time; more have to ask again.
+/// Rooms that start at the same time. Further requests fail, and have to be repeated.
 const STARTING_MAX: usize = 4_096;
-/// Askers that wait for one room's start.
+/// Requests that wait for the start of one room.
 const WAITING_MAX: usize = 16_384;
-
-/// The answer to [`FindRoom`].
-pub type Found = Result<Addr<RoomActor>, StartError>;
 
 /// Asks for a room's actor; starts it if there is none.
 #[derive(Message)]
 #[rtype(result = "Found")]
 pub struct FindRoom {
-    /// Which room.
+    /// The room.
     pub room_id: RoomId,
-    /// Who asks.
+    /// By what right it is asked for.
     pub right: Right,
 }
 
-/// A room's actor has ended.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct RoomGone {
-    /// Which room.
-    pub room_id: RoomId,
-    /// The actor's epoch: news of older actors is ignored.
-    pub epoch: Epoch,
-    /// It ended by decision.
-    pub is_clean: bool,
-    /// For its successor, if it failed.
-    pub survivors: Survivors,
-}
-
-/// The node stops: every room commits, is handed over, says goodbye and ends. Answered when all have, or dropped.
+/// The node stops: every room commits, is handed off, says goodbye and ends.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct StopRooms {
     /// Finds each a successor.
-    pub hand_over: HandOver,
-    /// Receives the number of rooms that ended.
+    pub hand_off: HandOffFn,
+    /// Receives the number of rooms that ended, once all have.
     pub done: oneshot::Sender<usize>,
 }
 
@@ -66,14 +51,14 @@ pub struct StopRooms {
 #[rtype(result = "()")]
 struct StartEnded {
     room_id: RoomId,
-    /// Of the first asker; none: a restart.
+    /// Of the first request. None for a restart.
     right: Option<Right>,
     result: Result<Started, StartError>,
-    inherited: Option<Survivors>,
+    inherited: Option<RoomCrashState>,
 }
 
 enum Slot {
-    Starting(Vec<Asker>),
+    Starting(Vec<Waiter>),
     Running {
         address: Addr<RoomActor>,
         epoch: Epoch,
@@ -83,12 +68,13 @@ enum Slot {
 
 /// See the module.
 pub struct RoomSupervisor {
-    node: Arc<Node>,
+    node: Arc<NodeContext>,
+    directory: Arc<RoomDirectory>,
     slots: HashMap<RoomId, Slot>,
     starting: usize,
-    /// Where rooms live.
+    /// The threads for new rooms.
     threads: RoomThreads,
-    /// How often rooms failed.
+    /// How often rooms crashed.
     failures: Failures,
     is_stopping: bool,
 }
@@ -96,9 +82,14 @@ pub struct RoomSupervisor {
 impl RoomSupervisor {
     /// A supervisor that spreads rooms over `threads`.
     #[must_use]
-    pub fn new(node: Arc<Node>, threads: RoomThreads) -> Self {
+    pub fn new(
+        node: Arc<NodeContext>,
+        directory: Arc<RoomDirectory>,
+        threads: RoomThreads,
+    ) -> Self {
         Self {
             node,
+            directory,
             slots: HashMap::new(),
             starting: 0,
             threads,
@@ -114,7 +105,7 @@ impl RoomSupervisor {
             match right {
                 Right::Join(tenant_id) => node.claimant.start(room_id, Some(tenant_id)).await,
                 Right::Takeover => node.claimant.start(room_id, None).await,
-                Right::Handover(former) => node.claimant.take_from(room_id, former).await,
+                Right::HandOff(former) => node.claimant.take_from(room_id, former).await,
             }
         };
         self.launch(context, room_id, Some(right), None, start);
@@ -125,13 +116,13 @@ impl RoomSupervisor {
         context: &mut Context<Self>,
         room_id: RoomId,
         right: Option<Right>,
-        inherited: Option<Survivors>,
+        inherited: Option<RoomCrashState>,
         start: impl Future<Output = Result<Started, StartError>> + Send + 'static,
     ) {
         self.starting += 1;
         let (io, supervisor) = (self.node.io.clone(), context.address());
         io.clone().spawn(async move {
-            // A snapshot at which the rules panic must not leave the room starting for ever.
+            // A snapshot at which the rules panic must not keep the room in `Starting`.
             let result = io.spawn(start).await.unwrap_or_else(|fault| {
                 error!(room = %room_id, %fault, "a start failed");
                 Err(StartError::Unavailable)
@@ -145,44 +136,45 @@ impl RoomSupervisor {
         });
     }
 
-    /// Restarts a failed room from its mirror under a new epoch, or ends its session when it fails too often.
+    /// Restarts a crashed room from its mirror under a new epoch, or ends its session if it crashes
+    /// too often.
     fn restart(&mut self, context: &mut Context<Self>, gone: RoomGone) {
         let RoomGone {
             room_id,
             epoch,
-            mut survivors,
+            mut crash_state,
             ..
         } = gone;
         match self.failures.count(room_id, Instant::now()) {
             Budget::Restart => {}
-            Budget::End => survivors.must_end = true,
+            Budget::End => crash_state.must_end = true,
             Budget::GiveUp => {
-                error!(room = %room_id, "the room fails even when it is ended: leaving it alone for a while");
-                return self.part_with(room_id, survivors);
+                error!(room = %room_id, "the room crashes even when its session is ended: not restarting it for a while");
+                return self.part_with(room_id, crash_state);
             }
         }
         self.slots.insert(room_id, Slot::Starting(Vec::new()));
         self.node.metrics.room_restarts_total.inc();
         let node = Arc::clone(&self.node);
         let start = async move { node.claimant.restart(room_id, epoch).await };
-        self.launch(context, room_id, None, Some(survivors), start);
+        self.launch(context, room_id, None, Some(crash_state), start);
     }
 
-    /// A room that this node owns and will not run any more is anybody's.
+    /// Gives up the ownership of a room that this node will not run.
     fn release(&self, room_id: RoomId, epoch: Epoch) {
         let (mirror, owner) = (Arc::clone(&self.node.mirror), self.node.node_id);
         self.node.io.spawn(async move {
             if let Err(fault) = mirror.release(room_id, owner, epoch).await {
-                warn!(room = %room_id, %fault, "a room could not be released: it is taken over");
+                warn!(room = %room_id, %fault, "a room could not be released: another node takes it over later");
             }
         });
     }
 
-    /// A failed room has no successor: its connections have to come again.
-    fn part_with(&self, room_id: RoomId, survivors: Survivors) {
-        self.node.directory.end_restart(room_id);
-        for link in survivors.links.into_values() {
-            link.socket.cut();
+    /// A crashed room has no successor: its clients have to connect again.
+    fn part_with(&self, room_id: RoomId, crash_state: RoomCrashState) {
+        self.directory.end_restart(room_id);
+        for outbox in crash_state.outboxes.into_values() {
+            outbox.connection.socket.cut();
         }
     }
 
@@ -191,11 +183,15 @@ impl RoomSupervisor {
         context: &mut Context<Self>,
         thread: RoomThread,
         started: Started,
-        inherited: Option<Survivors>,
+        inherited: Option<RoomCrashState>,
     ) -> Addr<RoomActor> {
-        let (node, supervisor) = (Arc::clone(&self.node), context.address());
+        let room = RoomContext {
+            node: Arc::clone(&self.node),
+            directory: Arc::clone(&self.directory),
+            supervisor: context.address().recipient(),
+        };
         RoomActor::start_in_arbiter(&thread.arbiter.clone(), move |_| {
-            RoomActor::new(started, node, thread, supervisor, inherited)
+            RoomActor::new(started, room, thread, inherited)
         })
     }
 }
@@ -220,7 +216,7 @@ impl Handler<FindRoom> for RoomSupervisor {
             return self.find_elsewhere(room_id);
         }
         let (answer_to, receiver) = oneshot::channel();
-        let asker = Asker {
+        let waiter = Waiter {
             right,
             answer: answer_to,
         };
@@ -231,11 +227,11 @@ impl Handler<FindRoom> for RoomSupervisor {
                 return answer(Err(StartError::ForeignTenant));
             }
             Some(Slot::Running { address, .. }) => return answer(Ok(address.clone())),
-            Some(Slot::Starting(waiting)) if waiting.len() < WAITING_MAX => waiting.push(asker),
+            Some(Slot::Starting(waiting)) if waiting.len() < WAITING_MAX => waiting.push(waiter),
             Some(Slot::Starting(_)) => return answer(Err(StartError::Unavailable)),
             None if self.starting >= STARTING_MAX => return answer(Err(StartError::Unavailable)),
             None => {
-                self.slots.insert(room_id, Slot::Starting(vec![asker]));
+                self.slots.insert(room_id, Slot::Starting(vec![waiter]));
                 self.start(context, room_id, right);
             }
         }
@@ -244,7 +240,7 @@ impl Handler<FindRoom> for RoomSupervisor {
 }
 
 impl RoomSupervisor {
-    /// A node that stops starts no room, but knows where those are that it has handed over.
+    /// A node that stops starts no room, but finds the new owners of those that it handed off.
     fn find_elsewhere(&self, room_id: RoomId) -> ResponseFuture<Found> {
         let node = Arc::clone(&self.node);
         let look = async move { node.claimant.owner_of(room_id).await.ok().flatten() };
@@ -290,7 +286,7 @@ impl Handler<StartEnded> for RoomSupervisor {
                 if started.is_restored
                     && let Some(session) = started.room.session()
                 {
-                    // Its former owner may have died before SQL knew.
+                    // Its last owner may have died before SQL knew the session.
                     self.node.recorder.open_session(
                         room_id,
                         session.session_id,
@@ -329,8 +325,8 @@ impl Handler<StartEnded> for RoomSupervisor {
                 Err(failure)
             }
         };
-        for asker in waiting {
-            asker.tell(&found);
+        for waiter in waiting {
+            waiter.tell(&found);
         }
     }
 }
@@ -349,12 +345,12 @@ impl Handler<RoomGone> for RoomSupervisor {
         self.slots.remove(&room_id);
         if message.is_clean {
             self.failures.forget(room_id);
-            address.do_send(Forgotten);
+            address.do_send(Shutdown);
         } else if self.is_stopping {
-            self.part_with(room_id, message.survivors);
+            self.part_with(room_id, message.crash_state);
             self.release(room_id, message.epoch);
         } else {
-            error!(room = %room_id, epoch = %message.epoch, "room failed: restarting it from its mirror");
+            error!(room = %room_id, epoch = %message.epoch, "room crashed: restarting it from its mirror");
             self.restart(context, message);
         }
     }
@@ -371,8 +367,8 @@ impl Handler<StopRooms> for RoomSupervisor {
             .filter_map(|slot| match slot {
                 Slot::Running { address, .. } => {
                     let (done, departed) = oneshot::channel();
-                    address.do_send(Depart {
-                        hand_over: Arc::clone(&message.hand_over),
+                    address.do_send(HandOff {
+                        hand_off: Arc::clone(&message.hand_off),
                         done,
                     });
                     Some(departed)

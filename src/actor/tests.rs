@@ -1,5 +1,6 @@
 //! The actors over real sockets, with a mirror that obeys the test.
 
+mod breaking;
 #[path = "../../tests/common/client.rs"]
 #[allow(
     dead_code,
@@ -30,31 +31,3 @@ mod turns;
     reason = "shared with the black-box tests"
 )]
 mod view;
-
-use crate::{
-    protocol::{Command, OwnCommand},
-    room::{effect::Effect, input::Input},
-};
-
-/// A chat text at which the rules panic.
-const FAIL: &str = "fail in the rules";
-/// A chat text whose event makes the shell panic when it is to be sent.
-const FAIL_LATER: &str = "fail outside the rules";
-
-/// Panics in place of the rules, if a test says so.
-pub(super) fn fail_if_told(input: &Input) {
-    if let Input::Command {
-        command: Command::Own(OwnCommand::SendMessage { text, .. }),
-        ..
-    } = input
-    {
-        assert_ne!(text, FAIL, "told to fail");
-    }
-}
-
-/// Panics while effects are performed, if a test says so.
-pub(super) fn fail_later_if_told(effect: &Effect) {
-    if let Effect::Broadcast { event, .. } = effect {
-        assert!(!event.frame.contains(FAIL_LATER), "told to fail");
-    }
-}

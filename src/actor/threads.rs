@@ -1,12 +1,12 @@
-//! The threads on which rooms live: those of the HTTP workers. A room and its connections then share a thread as often as
-//! can be, and what they tell each other wakes nobody up.
+//! The threads on which rooms live: those of the HTTP workers. So a room and its connections often
+//! share a thread, and their messages wake no other thread.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::{Arbiter, ArbiterHandle};
 use tokio::sync::Notify;
 
-use super::spacing::ThreadLoad;
+use super::commit_pacer::ThreadLoad;
 use crate::mirror::writer::MirrorWriter;
 
 /// Clones share the threads.
@@ -25,7 +25,7 @@ struct Threads {
     next: usize,
 }
 
-/// A thread on which rooms live.
+/// A thread for rooms.
 #[derive(Clone)]
 pub struct RoomThread {
     /// Takes new rooms.
@@ -37,7 +37,8 @@ pub struct RoomThread {
 }
 
 impl RoomThreads {
-    /// Rooms may live on this thread from now on, which must be an arbiter's; their commits go to `writer`, or beside it.
+    /// Adds the current thread, which must be an arbiter's. The commits of its rooms go to
+    /// `writer`, or to one of its own.
     pub fn join(&self, writer: &MirrorWriter) {
         let thread = RoomThread {
             arbiter: Arbiter::current(),
@@ -55,7 +56,8 @@ impl RoomThreads {
         }
     }
 
-    /// The thread of the next room, one after the other; those that have ended are forgotten. None: there is none.
+    /// The thread for the next room, in turn. Threads that have ended are dropped. None if no
+    /// thread is left.
     pub(super) fn next(&self) -> Option<RoomThread> {
         let mut threads = self.threads();
         while !threads.all.is_empty() {

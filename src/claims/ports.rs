@@ -1,4 +1,4 @@
-//! What claiming asks of SQL and of the other nodes.
+//! What claiming asks SQL and the other nodes.
 
 use async_trait::async_trait;
 
@@ -9,31 +9,31 @@ use crate::{
     store::{OpenSession, RoomFacts, Store, StoreFault},
 };
 
-/// What SQL has of a room that is to begin.
+/// What SQL knows of a room that starts.
 #[derive(Clone, Debug)]
-pub struct Beginning {
-    /// What its new session begins from.
+pub struct StoredRoom {
+    /// What its new session starts from.
     pub basis: RoomBasis,
     /// Its sessions without end.
     pub open: Vec<OpenSession>,
 }
 
-/// SQL, as far as ownership is concerned.
+/// The sessions in SQL, as ownership needs them.
 #[async_trait]
-pub trait Ledger: Send + Sync + 'static {
-    /// What a room begins from; none: unknown or deleted.
-    async fn beginning(&self, room_id: RoomId) -> Result<Option<Beginning>, StoreFault>;
+pub trait SessionHistory: Send + Sync + 'static {
+    /// What a room starts from. None if it is unknown or deleted.
+    async fn stored_room(&self, room_id: RoomId) -> Result<Option<StoredRoom>, StoreFault>;
 
     /// Whether a session is recorded with its end.
     async fn is_closed(&self, session_id: SessionId) -> Result<bool, StoreFault>;
 
-    /// Ends a session of which nobody knows any more, when it was last seen.
+    /// Ends a lost session at the time at which it was last seen.
     async fn close_lost(&self, session_id: SessionId) -> Result<(), StoreFault>;
 }
 
 #[async_trait]
-impl Ledger for Store {
-    async fn beginning(&self, room_id: RoomId) -> Result<Option<Beginning>, StoreFault> {
+impl SessionHistory for Store {
+    async fn stored_room(&self, room_id: RoomId) -> Result<Option<StoredRoom>, StoreFault> {
         let facts = self.room_facts(room_id).await?;
         Ok(facts.map(|RoomFacts { room, bans, open }| {
             let bans = bans
@@ -47,7 +47,7 @@ impl Ledger for Store {
                 settings: room.settings,
                 bans,
             };
-            Beginning { basis, open }
+            StoredRoom { basis, open }
         }))
     }
 
@@ -60,19 +60,19 @@ impl Ledger for Store {
     }
 }
 
-/// What is known of the owner of a room.
+/// Whether the owner of a room can still serve it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Former {
-    /// Its process has ended: nobody listens where it did, or somebody else does.
+pub struct OwnerLiveness {
+    /// Its process has ended: nobody listens at its address, or another process does.
     pub is_gone: bool,
-    /// Its heartbeat was watched to stand still for the whole expiry, or it is not listed any more.
+    /// Its heartbeat stood still for the whole expiry, or it is not registered any more.
     pub has_expired: bool,
-    /// Its last sign of life: when its connections were lost.
+    /// When it was last known to live. Its connections were lost then.
     pub seen_at: Option<Timestamp>,
 }
 
-impl Former {
-    /// It has just let go of the room.
+impl OwnerLiveness {
+    /// It has just given up the room.
     pub const GONE_NOW: Self = Self {
         is_gone: true,
         has_expired: true,
@@ -82,22 +82,22 @@ impl Former {
 
 /// The other processes on the same mirror.
 #[async_trait]
-pub trait Peers: Send + Sync + 'static {
-    /// Whether the owner of a room can still serve it. What cannot be told is "yes".
-    async fn former(&self, node_id: NodeId) -> Result<Former, MirrorFault>;
+pub trait NodeLiveness: Send + Sync + 'static {
+    /// Whether a node can still serve its rooms. If this cannot be told, the answer is yes.
+    async fn liveness_of(&self, node_id: NodeId) -> Result<OwnerLiveness, MirrorFault>;
 }
 
-/// The mirror is this process's alone: whoever owned a room before is gone.
+/// For a mirror that belongs to this process alone: earlier owners are gone.
 pub struct Alone<M: ?Sized>(pub std::sync::Arc<M>);
 
 #[async_trait]
-impl<M: crate::mirror::RoomMirror + ?Sized> Peers for Alone<M> {
-    async fn former(&self, node_id: NodeId) -> Result<Former, MirrorFault> {
+impl<M: crate::mirror::RoomMirror + ?Sized> NodeLiveness for Alone<M> {
+    async fn liveness_of(&self, node_id: NodeId) -> Result<OwnerLiveness, MirrorFault> {
         let nodes = self.0.nodes().await?;
         let node = nodes.into_iter().find(|node| node.node_id == node_id);
-        Ok(Former {
+        Ok(OwnerLiveness {
             seen_at: node.map(|node| node.seen_at),
-            ..Former::GONE_NOW
+            ..OwnerLiveness::GONE_NOW
         })
     }
 }

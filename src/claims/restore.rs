@@ -1,4 +1,4 @@
-//! Writing a room again that the mirror lost.
+//! Restores a room that the mirror lost.
 
 use std::sync::Weak;
 
@@ -11,8 +11,10 @@ use crate::{
 };
 
 impl Claimant {
-    /// Writes the snapshot if the mirror's ownership is still what it was, or if the room is missing there and its session
-    /// is not closed. `alive` lives as long as nobody else claims the room on this node.
+    /// Writes the snapshot if the mirror still names this owner, or if the room is missing there
+    /// and its session is not closed.
+    ///
+    /// `alive` lives as long as nobody else claims the room on this node.
     pub async fn restore(&self, loss: &Loss, alive: &Weak<()>) -> Recovery {
         match self.try_restore(loss, alive).await {
             Ok(recovery) => recovery,
@@ -26,7 +28,7 @@ impl Claimant {
     async fn try_restore(&self, loss: &Loss, alive: &Weak<()>) -> Result<Recovery, MirrorFault> {
         let commit = &loss.commit;
         let expected = match loss.outcome {
-            CommitOutcome::Missing => match self.fate_of_missing(loss).await? {
+            CommitOutcome::Missing => match self.outcome_of_missing(loss).await? {
                 None => None,
                 Some(recovery) => return Ok(recovery),
             },
@@ -48,8 +50,8 @@ impl Claimant {
             && stored.owner == Some(self.node_id)
             && alive.strong_count() > 0
         {
-            // This node's own: an earlier try arrived and its answer did not. Nobody else writes the room here while its actor
-            // lives, and it lived after `stored` was read.
+            // An earlier try arrived, and its answer did not. Nobody else writes the room here
+            // while its actor lives, and it lived after `stored` was read.
             claimed = self.mirror.restore(commit, Some(stored)).await?;
         }
         Ok(match claimed {
@@ -58,8 +60,9 @@ impl Claimant {
         })
     }
 
-    /// A room that the mirror does not know may have been closed by another node; none: it was not.
-    async fn fate_of_missing(&self, loss: &Loss) -> Result<Option<Recovery>, MirrorFault> {
+    /// A room that the mirror does not know may have been closed by another node. None if it was
+    /// not.
+    async fn outcome_of_missing(&self, loss: &Loss) -> Result<Option<Recovery>, MirrorFault> {
         let (room_id, changes) = (loss.commit.room_id, &loss.commit.changes);
         let Some(session) = changes.head.as_ref().and_then(|head| head.session) else {
             return Ok(None);
@@ -73,7 +76,7 @@ impl Claimant {
         if self.mirror.is_finished(room_id, session.session_id).await? {
             return Ok(closed);
         }
-        Ok(match self.ledger.is_closed(session.session_id).await {
+        Ok(match self.history.is_closed(session.session_id).await {
             Ok(true) => closed,
             Ok(false) => None,
             Err(fault) => {

@@ -2,8 +2,8 @@
 
 use callboard::{
     config::Config,
+    node::{self, ServeOptions},
     secrets::{self, DataLock, GivenSecrets, Secrets},
-    server::{self, ServeOptions},
 };
 use clap::Args;
 
@@ -62,7 +62,7 @@ pub(super) fn run(common: &CommonArgs, args: &ServeArgs) -> Result<(), Failure> 
     let options = ServeOptions {
         migrate: !args.no_migrate,
     };
-    actix_web::rt::System::new().block_on(server::run(config, secrets, options))?;
+    actix_web::rt::System::new().block_on(node::run(config, secrets, options))?;
     Ok(())
 }
 

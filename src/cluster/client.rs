@@ -1,5 +1,5 @@
-//! Asks other nodes: the caller's side of the internal HTTP API. Every call has a deadline and a bound on its answer, and carries a
-//! token for that node and that question alone.
+//! Calls other nodes: the client of the internal HTTP API. Every call has a deadline and a bound on
+//! its answer, and carries a token for that node and that call alone.
 
 use std::{error::Error, io, sync::Arc, time::Duration};
 
@@ -31,39 +31,40 @@ use crate::{
 
 /// Longest wait for a TCP connection to a neighbour.
 const CONNECT_PATIENCE: Duration = Duration::from_millis(700);
-/// Longest wait for the answer to an admin's command; below what the admin is kept waiting.
+/// Longest wait for the answer to an admin's command. It is below the admin's own time-out.
 const ASK_PATIENCE: Duration = Duration::from_secs(9);
 /// Longest wait for a successor's claim.
 const TAKE_PATIENCE: Duration = Duration::from_secs(5);
-/// Longest wait until a neighbour has understood that it shall drain.
+/// Longest wait until a neighbour confirms that it drains.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(3);
 /// Longest wait for a sign of life.
 const PROBE_PATIENCE: Duration = Duration::from_millis(500);
-/// Longest wait for a name.
+/// Longest wait for the answer of `/healthz`.
 const IDENTITY_PATIENCE: Duration = Duration::from_secs(2);
 /// Largest answer: the participants of a room of 10,000.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// How long an idle connection is kept: less than the other side does, or calls would meet its close.
+/// How long an idle connection is kept. The other side keeps it longer, so that no call meets its
+/// close.
 const IDLE: Duration = Duration::from_secs(3);
 
-/// Why a call to a neighbour gave nothing.
+/// Why a call to a neighbour failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 pub enum CallFault {
-    /// It does not run the room. Nothing was done.
+    /// The neighbour does not run the room. Nothing was done.
     #[error("the room is not there")]
     Moved,
     /// Nobody listens at its address. Nothing was done.
     #[error("the connection was refused")]
     Refused,
-    /// No answer in time, or the network failed; what was asked may have been done.
+    /// No answer came in time, or the network failed. The call may have been carried out.
     #[error("no answer")]
     Silent,
-    /// An answer that is not understood.
+    /// The answer is not understood.
     #[error("an answer that is not understood")]
     Failed,
 }
 
-/// The metric's label of what became of a call.
+/// The metric's label of a call's result.
 #[must_use]
 pub const fn outcome<T>(called: &Result<T, CallFault>) -> ForwardOutcome {
     match called {
@@ -75,31 +76,31 @@ pub const fn outcome<T>(called: &Result<T, CallFault>) -> ForwardOutcome {
     }
 }
 
-/// Who a room is handed over by, on its way between nodes.
+/// Asks a node to claim a room that its owner hands off, as sent between nodes.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct HandOver {
-    /// The owner so far.
+pub struct HandOffRequest {
+    /// The owner that hands it off.
     pub owner: Option<NodeId>,
     /// Its epoch.
     pub epoch: Epoch,
 }
 
-/// What became of a command, on its way between nodes.
+/// The result of an admin's command, as sent between nodes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum AskAnswer {
-    /// Carried out.
+    /// The room ran it.
     Reply(AdminReply),
-    /// Refused by the room.
+    /// The room refused it.
     Rejection(Rejection),
 }
 
-/// Whether a node has the mirror, on its way between nodes.
+/// Whether a node has the mirror, as sent between nodes.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MirrorState {
-    /// Milliseconds without interruption; none: it has not.
+    /// Milliseconds without interruption. None if the node does not have the mirror.
     pub has_for_ms: Option<u64>,
 }
 
@@ -110,7 +111,7 @@ struct Identity {
     node_id: Option<NodeId>,
 }
 
-/// Calls neighbours in this node's name; clones share the connections.
+/// Calls neighbours in this node's name. Clones share the connections.
 #[derive(Clone)]
 pub struct NodeClient {
     node_id: NodeId,
@@ -143,10 +144,10 @@ impl NodeClient {
         })
     }
 
-    /// Has a room of a neighbour carry out an admin's command.
+    /// Runs an admin's command in a room of a neighbour.
     ///
     /// # Errors
-    /// See [`CallFault`]; the inner one is the room's own no.
+    /// See [`CallFault`]. The inner error is the room's refusal.
     pub async fn ask(
         &self,
         neighbour: &Neighbour,
@@ -165,7 +166,7 @@ impl NodeClient {
         })
     }
 
-    /// Asks a successor to claim a room that this node hands over.
+    /// Asks a successor to claim a room that this node hands off.
     ///
     /// # Errors
     /// See [`CallFault`].
@@ -173,12 +174,12 @@ impl NodeClient {
         &self,
         neighbour: &Neighbour,
         room: RoomId,
-        former: Ownership,
+        previous: Ownership,
     ) -> Result<(), CallFault> {
         let path = format!("/internal/rooms/{room}/take");
-        let body = HandOver {
-            owner: former.owner,
-            epoch: former.epoch,
+        let body = HandOffRequest {
+            owner: previous.owner,
+            epoch: previous.epoch,
         };
         let request = self
             .request(Method::POST, neighbour, &path, Grant::Take { room })
@@ -188,7 +189,7 @@ impl NodeClient {
         answer(request).await.map(|_| ())
     }
 
-    /// Asks a neighbour to hand its rooms over and to end.
+    /// Asks a neighbour to drain.
     ///
     /// # Errors
     /// See [`CallFault`].
@@ -199,7 +200,7 @@ impl NodeClient {
         answer(request).await.map(|_| ())
     }
 
-    /// Which node answers under a URL; none: something that is no node.
+    /// The node that answers at a URL. None if something else answers there.
     ///
     /// # Errors
     /// See [`CallFault`].
@@ -235,7 +236,7 @@ impl NodeClient {
             .bearer_auth(self.token(neighbour.node_id, grant))
     }
 
-    /// What makes `audience` believe this node.
+    /// A token that `audience` accepts.
     pub(super) fn token(&self, audience: NodeId, grant: Grant) -> String {
         node_token::mint(grant, self.node_id, audience, &self.signing, wall_time())
     }
@@ -288,7 +289,7 @@ impl Calls for NodeClient {
     }
 }
 
-/// TLS with neighbours certified by whom this machine trusts; roots that cannot be read are passed over.
+/// TLS with the root certificates of this machine. Roots that cannot be read are skipped.
 fn tls() -> anyhow::Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
@@ -312,7 +313,7 @@ pub(super) fn under(url: &Url, path: &str) -> Url {
     target
 }
 
-/// The body of an answer that says yes.
+/// The body of a successful answer.
 async fn answer(request: RequestBuilder) -> Result<Vec<u8>, CallFault> {
     let mut response = request.send().await.map_err(|error| fault(&error))?;
     let status = response.status();
@@ -331,7 +332,7 @@ async fn answer(request: RequestBuilder) -> Result<Vec<u8>, CallFault> {
     }
 }
 
-/// A refused connection means that nothing was done; of anything else that is not known.
+/// A refused connection means that nothing was done. After other faults this is not known.
 fn fault(error: &reqwest::Error) -> CallFault {
     debug!(%error, "a call to a neighbour failed");
     if error.is_connect() && is_refusal(error) {

@@ -1,4 +1,4 @@
-//! What the registry asks of other nodes: over HTTP, or simulated.
+//! The registry's calls to other nodes, over HTTP or simulated.
 
 use std::time::Duration;
 
@@ -8,26 +8,26 @@ use url::Url;
 use super::Neighbour;
 use crate::lease::MirrorAnswer;
 
-/// What a node's address says.
+/// The result of probing a node's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
-    /// Nobody is there, or another process.
+    /// Nobody listens there, or another process does.
     Gone,
-    /// The process is there.
+    /// The node listens there.
     Here,
-    /// Nothing.
+    /// No answer.
     Silent,
 }
 
 /// Calls of one node to another.
 #[async_trait]
 pub trait Calls: Send + Sync + 'static {
-    /// Whether the process is still where it listened.
+    /// Whether the node still listens at its address.
     async fn probe(&self, neighbour: &Neighbour) -> Probe;
 
     /// Whether it has the mirror.
     async fn mirror_of(&self, neighbour: &Neighbour, patience: Duration) -> MirrorAnswer;
 
-    /// Tells it of this node, which listens at `own`. It may not hear it.
+    /// Introduces this node, which listens at `own`. The call may get lost.
     async fn introduce(&self, neighbour: &Neighbour, own: &Url, patience: Duration);
 }

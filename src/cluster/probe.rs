@@ -1,13 +1,14 @@
-//! Whether somebody listens at another node's address. Silence or a name that does not resolve are no proof of anything.
+//! Whether a process listens at another node's address. Silence, or a name that does not resolve,
+//! proves nothing.
 
 use std::{net::ToSocketAddrs, time::Duration};
 
 use tokio::{net::TcpStream, time::timeout};
 use url::Url;
 
-/// Between the two attempts that show that nobody listens.
+/// Wait between the two attempts which show that nobody listens.
 const REFUSED_TWICE: Duration = Duration::from_millis(50);
-/// Longest wait for a name and a connection that may be refused.
+/// Longest wait for the name and the connection.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Whether the address refuses connections, twice.

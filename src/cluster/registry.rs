@@ -1,6 +1,7 @@
-//! The other nodes as this one knows them: a copy of the registry, their heartbeats watched, their ends noticed.
+//! The other nodes as this one knows them: a copy of the mirror's registry, their heartbeats, and
+//! which of them are gone.
 
-mod acquaintance;
+mod introduction;
 #[cfg(test)]
 mod tests;
 
@@ -17,29 +18,27 @@ use url::Url;
 
 use super::{Calls, Neighbour, Probe};
 use crate::{
-    claims::{Former, Peers, Tenure},
+    claims::{LeaseHandle, NodeLiveness, OwnerLiveness},
     clock::Clock,
     ids::{NodeId, Timestamp},
-    lease::Watch,
+    lease::{Deadlines, Watch},
     mirror::{MirrorFault, NodeRecord, RoomMirror},
 };
 
-/// Nodes known to be gone; they never come back, so the oldest may be forgotten.
+/// Bound of the list of nodes that are gone. They never come back, so the oldest may be dropped.
 const GONE_MAX: usize = 10_000;
-/// How long an answer of a node's address counts.
+/// How long the result of a probe counts.
 const PROBE_TTL: Duration = Duration::from_millis(200);
-/// Between two looks at a node that is silent.
+/// How often a silent node is checked.
 const SUSPECT_LOOK: Duration = Duration::from_millis(50);
-/// How long a silent node is waited for: until it goes on, or until it has expired.
-const SUSPECT_PATIENCE: Duration = Duration::from_secs(8);
-/// How long each of the others may take to say whether it has the mirror.
+/// Longest wait for another node's answer to whether it has the mirror.
 const ANSWER_PATIENCE: Duration = Duration::from_millis(500);
 
-/// What this node stands for in the registry.
+/// This node as the registry shows it.
 pub struct Identity {
     /// This process.
     pub node_id: NodeId,
-    /// Where it listens: nobody else does.
+    /// Where it listens. No other node does.
     pub url: Url,
     /// Nodes of another database are no neighbours.
     pub database_id: String,
@@ -50,48 +49,51 @@ pub struct Registry {
     mirror: Arc<dyn RoomMirror>,
     own: Identity,
     clock: Clock,
-    tenure: Tenure,
+    lease: LeaseHandle,
     calls: Arc<dyn Calls>,
+    /// How long to wait for a silent node.
+    suspect_patience: Duration,
     state: Mutex<State>,
-    /// One probe of a node at a time, with the last answer.
+    /// One probe of a node at a time, with the last result.
     probes: Mutex<HashMap<NodeId, Arc<LastProbe>>>,
 }
 
-/// Held while the node is asked.
+/// Locked while the node is probed.
 type LastProbe = tokio::sync::Mutex<Option<(Instant, Probe)>>;
 
 struct State {
     watch: Watch,
-    /// The others of the last copy.
+    /// The other nodes of the last copy.
     nodes: Vec<NodeRecord>,
-    /// Nodes that have come up since, as they said themselves.
+    /// Nodes that have introduced themselves since then.
     introduced: BTreeMap<NodeId, Url>,
-    /// Of the mirror that they were read from.
+    /// The generation of the mirror from which they were read.
     generation: Option<String>,
-    /// Nodes whose end was noticed, with their last heartbeat: one that goes on was not gone.
+    /// Nodes that are gone, with their last heartbeat: one whose heartbeat goes up is not gone.
     gone: HashMap<NodeId, u64>,
     gone_order: VecDeque<NodeId>,
 }
 
 impl Registry {
-    /// Knows nobody yet.
+    /// A registry without nodes.
     #[must_use]
     pub fn new(
         mirror: Arc<dyn RoomMirror>,
         own: Identity,
         clock: Clock,
-        tenure: Tenure,
+        lease: LeaseHandle,
         calls: Arc<dyn Calls>,
-        expiry_ms: u64,
+        deadlines: Deadlines,
     ) -> Self {
         Self {
             mirror,
             own,
             clock,
-            tenure,
+            lease,
             calls,
+            suspect_patience: Duration::from_millis(deadlines.suspect_ms()),
             state: Mutex::new(State {
-                watch: Watch::new(expiry_ms),
+                watch: Watch::new(deadlines.expiry_ms),
                 nodes: Vec::new(),
                 introduced: BTreeMap::new(),
                 generation: None,
@@ -102,28 +104,28 @@ impl Registry {
         }
     }
 
-    /// Copies the registry and looks at every heartbeat in it.
+    /// Copies the mirror's registry and observes every heartbeat in it.
     ///
     /// # Errors
     /// When the mirror does not answer.
     pub async fn refresh(&self) -> Result<(), MirrorFault> {
         let nodes = self.mirror.nodes().await?;
-        // Read behind the list: a mirror that had lost it is another one.
+        // Read after the list: if the mirror lost it in between, this is another generation.
         let generation = self.mirror.generation().await?;
         let now = self.clock.now();
         let mut state = self.state();
         state.generation = generation;
         let listed: HashSet<NodeId> = nodes.iter().map(|node| node.node_id).collect();
-        for former in std::mem::take(&mut state.nodes) {
-            if !listed.contains(&former.node_id) {
-                state.watch.forget(former.node_id);
+        for known in std::mem::take(&mut state.nodes) {
+            if !listed.contains(&known.node_id) {
+                state.watch.forget(known.node_id);
             }
         }
         for node in &nodes {
             state.watch.see(node.node_id, node.heartbeat, now);
             let last = state.gone.get(&node.node_id);
             if last.is_some_and(|last| *last < node.heartbeat) {
-                warn!(node = %node.node_id, "a node that refused connections goes on");
+                warn!(node = %node.node_id, "a node that refused connections is alive");
                 state.gone.remove(&node.node_id);
                 state.gone_order.retain(|gone| *gone != node.node_id);
             }
@@ -132,18 +134,18 @@ impl Registry {
             .into_iter()
             .filter(|node| node.node_id != self.own.node_id)
             .collect();
-        // Who introduces itself has registered before: whoever still lives is listed.
+        // A node registers before it introduces itself: if it still lives, it is listed.
         state.introduced.clear();
         Ok(())
     }
 
-    /// Refreshes again and again.
+    /// Refreshes the copy until it is dropped.
     pub async fn keep_fresh(self: Arc<Self>, interval: Duration) {
         let mut interval = tokio::time::interval(interval);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
-            // The heartbeat tells of a mirror that is away.
+            // The heartbeat reports a mirror that is away.
             let _ = self.refresh().await;
         }
     }
@@ -167,19 +169,19 @@ impl Registry {
         })
     }
 
-    /// Nodes that may take rooms; fewest rooms first.
+    /// Nodes that may take rooms, fewest rooms first.
     #[must_use]
     pub fn successors(&self) -> Vec<Neighbour> {
         self.living(|node| node.state == "ready")
     }
 
-    /// Nodes that clients may be sent to; fewest rooms first.
+    /// Nodes to which clients may be sent, fewest rooms first.
     #[must_use]
     pub fn entries(&self) -> Vec<Neighbour> {
         self.living(|node| node.state != "draining")
     }
 
-    /// Nodes whose heartbeat has just moved.
+    /// Nodes whose heartbeat moves.
     fn living(&self, fits: impl Fn(&NodeRecord) -> bool) -> Vec<Neighbour> {
         let state = self.state();
         let mut living: Vec<&NodeRecord> = state
@@ -195,42 +197,42 @@ impl Registry {
             .collect()
     }
 
-    /// Its end is known, or its heartbeat has stood still long enough; none: neither.
-    fn end_of(&self, state: &State, node_id: NodeId) -> Option<Former> {
+    /// Whether a node is gone or has expired. None if neither is known.
+    fn end_of(&self, state: &State, node_id: NodeId) -> Option<OwnerLiveness> {
         let listed = state.nodes.iter().find(|node| node.node_id == node_id);
-        let (may_take_expired, is_same_mirror) = match self.tenure.lease() {
+        let (may_take_expired, is_same_mirror) = match self.lease.lock() {
             Some(lease) => (
                 lease.may_take_expired(self.clock.now()),
                 lease.generation() == state.generation.as_deref(),
             ),
             None => (true, true),
         };
-        // One that a mirror which lost everything does not list is about to write itself down again.
+        // After the mirror lost everything, a living node is unlisted until it registers again.
         let is_unlisted = listed.is_none() && is_same_mirror;
-        let former = Former {
+        let liveness = OwnerLiveness {
             is_gone: state.gone.contains_key(&node_id),
             has_expired: may_take_expired && (is_unlisted || state.watch.is_expired(node_id)),
             seen_at: listed.map(|node| node.seen_at),
         };
-        (former.is_gone || former.has_expired).then_some(former)
+        (liveness.is_gone || liveness.has_expired).then_some(liveness)
     }
 
-    /// Whether its heartbeat has been standing still for suspiciously long.
+    /// Whether a node's heartbeat has stood still for suspiciously long.
     fn is_suspect(&self, state: &State, node_id: NodeId) -> bool {
         let suspicious_ms = self
-            .tenure
-            .lease()
+            .lease
+            .lock()
             .map_or(u64::MAX, |lease| lease.deadlines().fresh_ms());
         state.watch.still_ms(node_id) > suspicious_ms
     }
 
-    /// Completes when the node has ended, or when its heartbeat is seen to move.
-    async fn until_settled(&self, node_id: NodeId) -> Option<Former> {
+    /// Waits until the node is gone or has expired. None if its heartbeat moves first.
+    async fn until_settled(&self, node_id: NodeId) -> Option<OwnerLiveness> {
         loop {
             tokio::time::sleep(SUSPECT_LOOK).await;
             let state = self.state();
-            if let Some(former) = self.end_of(&state, node_id) {
-                return Some(former);
+            if let Some(liveness) = self.end_of(&state, node_id) {
+                return Some(liveness);
             }
             if !self.is_suspect(&state, node_id) {
                 return None;
@@ -238,7 +240,7 @@ impl Registry {
         }
     }
 
-    /// Asks its address, one at a time for all who want to know.
+    /// Probes a node's address, once for all that ask at the same time.
     async fn probe(&self, node: &NodeRecord) -> Probe {
         let cell = {
             let mut probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -267,12 +269,15 @@ impl Registry {
         }
     }
 
-    /// The end of a node. One that was watched to expire must be seen to stand still *now*, after its room's ownership was
-    /// read: the last look may be older than its return.
-    async fn confirmed_end_of(&self, node_id: NodeId) -> Result<Option<Former>, MirrorFault> {
+    /// Like `end_of`, but an expired node must still stand still *now*, after its room's ownership
+    /// was read: the last copy may be older than the node's return.
+    async fn confirmed_end_of(
+        &self,
+        node_id: NodeId,
+    ) -> Result<Option<OwnerLiveness>, MirrorFault> {
         let known = self.end_of(&self.state(), node_id);
         match known {
-            Some(former) if !former.is_gone => {
+            Some(liveness) if !liveness.is_gone => {
                 self.refresh().await?;
                 Ok(self.end_of(&self.state(), node_id))
             }
@@ -280,7 +285,7 @@ impl Registry {
         }
     }
 
-    fn mark_gone(&self, node_id: NodeId) -> Former {
+    fn mark_gone(&self, node_id: NodeId) -> OwnerLiveness {
         let mut state = self.state();
         let mut nodes = state.nodes.iter();
         let listed = nodes.find(|node| node.node_id == node_id);
@@ -295,7 +300,7 @@ impl Registry {
         {
             state.gone.remove(&oldest);
         }
-        Former {
+        OwnerLiveness {
             is_gone: true,
             has_expired: false,
             seen_at,
@@ -315,8 +320,8 @@ impl Registry {
 }
 
 #[async_trait]
-impl Peers for Registry {
-    async fn former(&self, node_id: NodeId) -> Result<Former, MirrorFault> {
+impl NodeLiveness for Registry {
+    async fn liveness_of(&self, node_id: NodeId) -> Result<OwnerLiveness, MirrorFault> {
         if self.listed(node_id).is_none() {
             self.refresh().await?;
         }
@@ -324,15 +329,16 @@ impl Peers for Registry {
             !node.database_id.is_empty() && node.database_id != self.own.database_id
         };
         if self.listed(node_id).is_some_and(is_foreign) {
-            // Its sessions belong into another database, however it is.
-            return Ok(Former::default());
+            // Its sessions belong to another database, whether it lives or not.
+            return Ok(OwnerLiveness::default());
         }
-        if let Some(former) = self.confirmed_end_of(node_id).await? {
-            return Ok(former);
+        if let Some(liveness) = self.confirmed_end_of(node_id).await? {
+            return Ok(liveness);
         }
         let Some(node) = self.listed(node_id) else {
-            // Not registered, and the mirror not known well enough to call that an end.
-            return Ok(Former::default());
+            // It is not registered, but this node has not had the mirror for long enough to call it
+            // gone.
+            return Ok(OwnerLiveness::default());
         };
         let answer = self.probe(&node);
         let probe = tokio::select! { biased;
@@ -345,8 +351,10 @@ impl Peers for Registry {
             return Ok(self.mark_gone(node_id));
         }
         if self.is_suspect(&self.state(), node_id) {
-            // It neither answers nor refuses: who waits for its rooms waits here for it to go on or to expire.
-            let settled = tokio::time::timeout(SUSPECT_PATIENCE, self.until_settled(node_id)).await;
+            // It neither answers nor refuses: waits here until its heartbeat moves or it has
+            // expired.
+            let settled =
+                tokio::time::timeout(self.suspect_patience, self.until_settled(node_id)).await;
             match settled {
                 Ok(Some(_)) => {
                     return Ok(self.confirmed_end_of(node_id).await?.unwrap_or_default());
@@ -355,9 +363,9 @@ impl Peers for Registry {
                 Err(_) => warn!(node = %node_id, "a node is silent and has not expired"),
             }
         }
-        Ok(Former {
+        Ok(OwnerLiveness {
             seen_at: Some(node.seen_at).filter(|at| *at > Timestamp(0)),
-            ..Former::default()
+            ..OwnerLiveness::default()
         })
     }
 }

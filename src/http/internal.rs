@@ -3,7 +3,7 @@
 //!
 //! Nothing is accepted here but a node token for this node and this very question; API keys are nobody's here, and node tokens are
 //! nobody's under `/v1`. **One hop**: whatever comes in here is done here or answered `moved`. The handlers have no way to pass it on:
-//! they ask [`Rooms::ask_here`](crate::actor::Rooms::ask_here) and open doors with `Gate::enter_here`.
+//! they ask [`Rooms::ask_here`](crate::actor::Rooms::ask_here) and open doors with `JoinService::enter_here`.
 
 use std::{
     future::{Ready, ready},
@@ -28,11 +28,11 @@ use super::{
     state::AppState,
 };
 use crate::{
-    actor::{AskError, Gate, Origin, Person},
+    actor::{AdminError, JoinService, Origin, Person},
     claims::StartError,
     cluster::{
         Neighbour,
-        client::{AskAnswer, HandOver, MirrorState},
+        client::{AskAnswer, HandOffRequest, MirrorState},
     },
     ids::RoomId,
     mirror::Ownership,
@@ -44,13 +44,13 @@ use crate::{
 pub(super) const PREFIX: &str = "/internal/";
 
 /// The routes of this file.
-pub(super) fn endpoints(gate: &Arc<Gate>) -> Vec<Endpoint> {
+pub(super) fn endpoints(joins: &Arc<JoinService>) -> Vec<Endpoint> {
     let only_nodes = || from_fn(require_node);
-    let gate = Arc::clone(gate);
+    let joins = Arc::clone(joins);
     let signal = web::route().to(
         move |request: HttpRequest, payload: web::Payload, node: Node, state: Data<AppState>| {
-            let gate = Arc::clone(&gate);
-            async move { signal(&request, payload, &node, &state, gate) }
+            let joins = Arc::clone(&joins);
+            async move { signal(&request, payload, &node, &state, joins) }
         },
     );
     vec![
@@ -131,8 +131,8 @@ async fn ask(
     let answer = state.rooms.ask_here(room, command).await;
     match answer.ok_or_else(Problem::moved)? {
         Ok(reply) => Ok(Json(AskAnswer::Reply(reply))),
-        Err(AskError::Rejected(rejection)) => Ok(Json(AskAnswer::Rejection(rejection))),
-        Err(error @ (AskError::NotLive | AskError::Unavailable)) => Err(error.into()),
+        Err(AdminError::Rejected(rejection)) => Ok(Json(AskAnswer::Rejection(rejection))),
+        Err(error @ (AdminError::NotLive | AdminError::Unavailable)) => Err(error.into()),
     }
 }
 
@@ -141,7 +141,7 @@ async fn take(
     state: Data<AppState>,
     request: HttpRequest,
     node: Node,
-    Body(former): Body<HandOver>,
+    Body(former): Body<HandOffRequest>,
 ) -> Result<HttpResponse, Problem> {
     let room: RoomId = path_id(&request, "roomId")?;
     if former.owner != Some(node.0.issuer) {
@@ -198,12 +198,12 @@ fn signal(
     payload: web::Payload,
     node: &Node,
     state: &AppState,
-    gate: Arc<Gate>,
+    joins: Arc<JoinService>,
 ) -> actix_web::Result<HttpResponse> {
     let room_id: RoomId = path_id(request, "roomId")?;
     let person = Person::of_grant(&node.0.grant).ok_or_else(Problem::not_a_node)?;
     let origin = Origin::Node(person);
-    signal::upgrade(request, payload, room_id, state, gate, origin)
+    signal::upgrade(request, payload, room_id, state, joins, origin)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{problem::Problem, reply::CHANGE_ATTEMPTS_MAX, state::AppState};
 use crate::{
-    actor::AskError,
+    actor::AdminError,
     ids::{RoomId, UserId},
     protocol::{Code, EndReason, ParticipantView, Role},
     room::{
@@ -24,7 +24,7 @@ pub(super) async fn describe(state: &AppState, room: RoomId) -> Result<Option<Li
     match state.rooms.ask(room, AdminCommand::Describe).await {
         Ok(AdminReply::Live(live)) => Ok(Some(live)),
         Ok(_) => Err(Problem::bug("Describe was answered with something else")),
-        Err(AskError::NotLive) => Ok(None),
+        Err(AdminError::NotLive) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -39,7 +39,7 @@ pub(super) async fn participants(
         Ok(_) => Err(Problem::bug(
             "ListParticipants was answered with something else",
         )),
-        Err(AskError::NotLive) => Ok(Vec::new()),
+        Err(AdminError::NotLive) => Ok(Vec::new()),
         Err(error) => Err(error.into()),
     }
 }
@@ -62,7 +62,7 @@ pub(super) async fn change_participant(
         Ok(_) => Err(Problem::bug(
             "ChangeParticipant was answered with something else",
         )),
-        Err(AskError::NotLive) => Err(Problem::target_not_found()),
+        Err(AdminError::NotLive) => Err(Problem::target_not_found()),
         Err(error) => Err(error.into()),
     }
 }
@@ -77,7 +77,7 @@ pub(super) async fn remove(
     let command = AdminCommand::Remove { user_id, ban };
     match state.rooms.ask(room, command).await {
         Ok(_) => Ok(true),
-        Err(AskError::NotLive) => Ok(false),
+        Err(AdminError::NotLive) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
@@ -90,7 +90,7 @@ pub(super) async fn bans(
     match state.rooms.ask(room, AdminCommand::ListBans).await {
         Ok(AdminReply::Bans(bans)) => Ok(Some(bans)),
         Ok(_) => Err(Problem::bug("ListBans was answered with something else")),
-        Err(AskError::NotLive) => Ok(None),
+        Err(AdminError::NotLive) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -108,8 +108,8 @@ pub(super) async fn lift_ban(
     {
         Ok(AdminReply::Lifted(was_banned)) => Ok(was_banned),
         Ok(_) => Err(Problem::bug("LiftBan was answered with something else")),
-        Err(AskError::NotLive) => Ok(false),
-        Err(AskError::Rejected(rejection)) if rejection.code == Code::TargetNotFound => Ok(false),
+        Err(AdminError::NotLive) => Ok(false),
+        Err(AdminError::Rejected(rejection)) if rejection.code == Code::TargetNotFound => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
@@ -132,7 +132,7 @@ pub(super) async fn end(
     match state.rooms.ask(room, AdminCommand::End(reason)).await {
         Ok(AdminReply::Ended(ended)) => Ok(ended),
         Ok(_) => Err(Problem::bug("End was answered with something else")),
-        Err(AskError::NotLive) => Ok(false),
+        Err(AdminError::NotLive) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
@@ -158,7 +158,7 @@ pub(super) async fn follow_settings(state: &AppState, mut room: Room) -> Result<
         let command = AdminCommand::ChangeSettings(room.settings.clone());
         match state.rooms.ask(room.id, command).await {
             Ok(_) => {}
-            Err(AskError::NotLive) => return Ok(room),
+            Err(AdminError::NotLive) => return Ok(room),
             Err(error) => return Err(error.into()),
         }
         match state.store.room(room.tenant_id, room.id).await? {

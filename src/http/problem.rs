@@ -15,7 +15,7 @@ use actix_web::{
 use serde::Serialize;
 
 use crate::{
-    actor::AskError,
+    actor::AdminError,
     protocol::{Code, Rejection},
     store::StoreFault,
 };
@@ -314,15 +314,15 @@ impl From<StoreFault> for Problem {
     }
 }
 
-impl From<AskError> for Problem {
-    fn from(error: AskError) -> Self {
+impl From<AdminError> for Problem {
+    fn from(error: AdminError) -> Self {
         match error {
-            AskError::NotLive => Self::new(ProblemCode::NotLive, "nobody is in the room"),
-            AskError::Unavailable => Self::new(
+            AdminError::NotLive => Self::new(ProblemCode::NotLive, "nobody is in the room"),
+            AdminError::Unavailable => Self::new(
                 ProblemCode::Unavailable,
                 "the room cannot answer now: try again",
             ),
-            AskError::Rejected(rejection) => rejection.into(),
+            AdminError::Rejected(rejection) => rejection.into(),
         }
     }
 }

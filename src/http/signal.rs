@@ -22,7 +22,7 @@ use super::{
     state::AppState,
 };
 use crate::{
-    actor::{Connection, Gate, Origin},
+    actor::{Connection, JoinService, Origin},
     ids::RoomId,
     metrics::RefusedConnection,
     protocol::SUB_PROTOCOL,
@@ -34,18 +34,18 @@ const VERSION: HeaderValue = HeaderValue::from_static("13");
 /// Bytes of a decoded `Sec-WebSocket-Key` (RFC 6455 section 4.1).
 const KEY_BYTES: usize = 16;
 
-/// The route, for all connections that pass `gate`.
+/// The route, for all connections that pass `joins`.
 #[must_use]
-pub fn route(gate: Arc<Gate>) -> Route {
+pub fn route(joins: Arc<JoinService>) -> Route {
     web::get().to(
         move |request: HttpRequest,
               payload: web::Payload,
               path: web::Path<String>,
               state: web::Data<AppState>| {
-            let gate = Arc::clone(&gate);
+            let joins = Arc::clone(&joins);
             async move {
                 let room_id = path.parse().map_err(|_| Problem::room_not_found())?;
-                upgrade(&request, payload, room_id, &state, gate, Origin::Client)
+                upgrade(&request, payload, room_id, &state, joins, Origin::Client)
             }
         },
     )
@@ -57,7 +57,7 @@ pub(super) fn upgrade(
     payload: web::Payload,
     room_id: RoomId,
     state: &AppState,
-    gate: Arc<Gate>,
+    joins: Arc<JoinService>,
     origin: Origin,
 ) -> actix_web::Result<HttpResponse> {
     let refused = |reason: RefusedConnection, problem: Problem| {
@@ -86,7 +86,7 @@ pub(super) fn upgrade(
         let problem = Problem::new(ProblemCode::Unavailable, "this node starts or stops");
         return Err(refused(RefusedConnection::NotReady, problem).into());
     }
-    let Some(place) = gate.take_place() else {
+    let Some(permit) = joins.take_permit() else {
         let problem = Problem::new(ProblemCode::Unavailable, "too many connections");
         return Err(refused(RefusedConnection::Full, problem).into());
     };
@@ -97,8 +97,8 @@ pub(super) fn upgrade(
     let socket = on_upgrade.socket();
     rt::spawn(async move {
         // Else the client was gone before it was answered, or it does not take the answer.
-        if let Ok(Ok(stream)) = rt::time::timeout(gate.join_timeout(), socket).await {
-            Connection::start(stream, ws::early(payload), room_id, gate, place, origin);
+        if let Ok(Ok(stream)) = rt::time::timeout(joins.join_timeout(), socket).await {
+            Connection::start(stream, ws::early(payload), room_id, joins, permit, origin);
         }
     });
     Ok(response)

@@ -18,7 +18,7 @@ fn at(ms: u64) -> Timestamp {
 fn renewed(partition: PartitionPolicy, until_ms: u64) -> Lease {
     let mut lease = Lease::new(DEADLINES, partition, at(0));
     for ms in (0..=until_ms).step_by(500) {
-        lease.look(at(ms));
+        lease.observe(at(ms));
         if ms % 1_000 == 0 {
             lease.renew(at(ms), at(ms + 5), "g");
         }
@@ -26,15 +26,15 @@ fn renewed(partition: PartitionPolicy, until_ms: u64) -> Lease {
     lease
 }
 
-fn look_until(lease: &mut Lease, from_ms: u64, to_ms: u64) {
+fn observe_until(lease: &mut Lease, from_ms: u64, to_ms: u64) {
     for ms in (from_ms..=to_ms).step_by(500) {
-        lease.look(at(ms));
+        lease.observe(at(ms));
         lease.miss();
     }
 }
 
-fn standing(lease: &Lease, ms: u64) -> Standing {
-    lease.cell().view(at(ms)).standing
+fn state(lease: &Lease, ms: u64) -> LeaseState {
+    lease.shared().view(at(ms)).state
 }
 
 fn node(number: u128) -> NodeId {
@@ -54,66 +54,70 @@ fn deadlines_in_a_wrong_order_are_a_bug() {
 #[test]
 fn lease_counts_from_the_moment_its_heartbeat_was_sent() {
     let mut lease = Lease::new(DEADLINES, PartitionPolicy::Stop, at(0));
-    assert_eq!(standing(&lease, 0), Standing::Unsure);
+    assert_eq!(state(&lease, 0), LeaseState::Unsure);
     lease.renew(at(100), at(1_900), "g");
-    assert_eq!(standing(&lease, 4_099), Standing::Held);
-    assert_eq!(standing(&lease, 4_100), Standing::Unsure);
+    assert_eq!(state(&lease, 4_099), LeaseState::Held);
+    assert_eq!(state(&lease, 4_100), LeaseState::Unsure);
 }
 
 #[test]
 fn outage_of_all_lets_rooms_go_on_and_asks_for_no_proof_afterwards() {
     let mut lease = renewed(PartitionPolicy::Stop, 3_000);
-    look_until(&mut lease, 3_500, 7_000);
-    assert_eq!(standing(&lease, 7_000), Standing::Unsure);
+    observe_until(&mut lease, 3_500, 7_000);
+    assert_eq!(state(&lease, 7_000), LeaseState::Unsure);
     let answers = [MirrorAnswer::HasNot, MirrorAnswer::Refused];
-    assert_eq!(lease.judged(at(7_000), &answers), Judgement::Outage);
-    assert_eq!(standing(&lease, 7_100), Standing::Outage);
+    assert_eq!(lease.diagnose(at(7_000), &answers), ExpiryCause::Outage);
+    assert_eq!(state(&lease, 7_100), LeaseState::Outage);
     let renewal = lease.renew(at(7_500), at(7_505), "g");
     assert!(renewal.had_ended);
-    assert_eq!(lease.cell().view(at(7_600)).term, 0);
-    assert_eq!(standing(&lease, 7_600), Standing::Held);
+    assert_eq!(lease.shared().view(at(7_600)).term, 0);
+    assert_eq!(state(&lease, 7_600), LeaseState::Held);
 }
 
 #[test]
 fn judgement_counts_only_for_a_while() {
     let mut lease = renewed(PartitionPolicy::Stop, 0);
-    look_until(&mut lease, 500, 4_000);
-    lease.judged(at(4_000), &[]);
-    assert_eq!(standing(&lease, 4_000 + 2_499), Standing::Outage);
-    assert_eq!(standing(&lease, 4_000 + 2_500), Standing::Unsure);
+    observe_until(&mut lease, 500, 4_000);
+    lease.diagnose(at(4_000), &[]);
+    assert_eq!(state(&lease, 4_000 + 2_499), LeaseState::Outage);
+    assert_eq!(state(&lease, 4_000 + 2_500), LeaseState::Unsure);
 }
 
 #[test]
 fn node_that_stood_still_needs_a_proof_even_if_there_is_an_outage_now() {
     let mut lease = renewed(PartitionPolicy::Serve, 3_000);
-    lease.look(at(12_000));
-    assert_eq!(standing(&lease, 12_000), Standing::Unsure);
-    assert_eq!(lease.judged(at(12_000), &[]), Judgement::Unknown);
-    assert_eq!(standing(&lease, 12_001), Standing::Unsure);
+    lease.observe(at(12_000));
+    assert_eq!(state(&lease, 12_000), LeaseState::Unsure);
+    assert_eq!(lease.diagnose(at(12_000), &[]), ExpiryCause::Unknown);
+    assert_eq!(state(&lease, 12_001), LeaseState::Unsure);
     lease.renew(at(12_500), at(12_505), "g");
-    let view = lease.cell().view(at(12_600));
-    assert_eq!((view.standing, view.term), (Standing::Held, 1));
+    let view = lease.shared().view(at(12_600));
+    assert_eq!((view.state, view.term), (LeaseState::Held, 1));
 }
 
 #[test]
 fn outage_that_was_judged_before_the_node_stood_still_does_not_count_afterwards() {
     let mut lease = renewed(PartitionPolicy::Stop, 0);
-    look_until(&mut lease, 500, 4_000);
-    lease.judged(at(4_000), &[]);
-    lease.look(at(20_000));
+    observe_until(&mut lease, 500, 4_000);
+    lease.diagnose(at(4_000), &[]);
+    lease.observe(at(20_000));
     lease.renew(at(20_000), at(20_005), "g");
-    assert_eq!(lease.cell().view(at(20_010)).term, 1);
+    assert_eq!(lease.shared().view(at(20_010)).term, 1);
 }
 
 #[test]
 fn heartbeat_from_before_the_node_stood_still_proves_nothing_of_what_came_after() {
     let mut lease = renewed(PartitionPolicy::Stop, 3_000);
-    lease.look(at(14_000));
+    lease.observe(at(14_000));
     lease.renew(at(3_100), at(14_001), "g");
-    assert_eq!(lease.judged(at(14_002), &[]), Judgement::Unknown);
+    assert_eq!(lease.diagnose(at(14_002), &[]), ExpiryCause::Unknown);
     lease.renew(at(14_010), at(14_020), "g");
-    assert_eq!(standing(&lease, 14_030), Standing::Held);
-    assert_eq!(lease.cell().view(at(14_030)).term, 1, "rooms need a proof");
+    assert_eq!(state(&lease, 14_030), LeaseState::Held);
+    assert_eq!(
+        lease.shared().view(at(14_030)).term,
+        1,
+        "rooms need a proof"
+    );
     assert_eq!(lease.has_mirror_for(at(14_030)), Some(20));
     assert!(!lease.may_take_expired(at(14_030)));
 }
@@ -121,16 +125,22 @@ fn heartbeat_from_before_the_node_stood_still_proves_nothing_of_what_came_after(
 #[test]
 fn node_is_cut_off_when_another_has_had_the_mirror_all_the_time() {
     let has = |for_ms| MirrorAnswer::Has { for_ms };
-    let judged = |answers: &[MirrorAnswer], policy| judge(answers, DEADLINES, policy);
+    let diagnosed = |answers: &[MirrorAnswer], policy| expiry::diagnose(answers, DEADLINES, policy);
     use PartitionPolicy::{Serve, Stop};
     assert_eq!(
-        judged(&[MirrorAnswer::Silent, has(4_000)], Serve),
-        Judgement::CutOff
+        diagnosed(&[MirrorAnswer::Silent, has(4_000)], Serve),
+        ExpiryCause::CutOff
     );
-    assert_eq!(judged(&[has(3_999)], Stop), Judgement::Outage);
-    assert_eq!(judged(&[], Stop), Judgement::Outage);
-    assert_eq!(judged(&[MirrorAnswer::Silent], Stop), Judgement::CannotTell);
-    assert_eq!(judged(&[MirrorAnswer::Silent], Serve), Judgement::Outage);
+    assert_eq!(diagnosed(&[has(3_999)], Stop), ExpiryCause::Outage);
+    assert_eq!(diagnosed(&[], Stop), ExpiryCause::Outage);
+    assert_eq!(
+        diagnosed(&[MirrorAnswer::Silent], Stop),
+        ExpiryCause::CannotTell
+    );
+    assert_eq!(
+        diagnosed(&[MirrorAnswer::Silent], Serve),
+        ExpiryCause::Outage
+    );
 }
 
 #[test]
@@ -145,11 +155,11 @@ fn nodes_that_lost_the_mirror_at_the_same_time_agree_that_none_has_it() {
 fn expired_nodes_may_be_taken_only_by_one_that_had_the_same_mirror_for_the_whole_expiry() {
     let mut lease = renewed(PartitionPolicy::Stop, 5_000);
     assert!(!lease.may_take_expired(at(5_500)));
-    lease.look(at(5_500));
+    lease.observe(at(5_500));
     lease.renew(at(6_000), at(6_005), "g");
     assert!(lease.may_take_expired(at(6_010)));
     lease.miss();
-    lease.look(at(6_500));
+    lease.observe(at(6_500));
     lease.renew(at(7_000), at(7_005), "g");
     assert!(
         !lease.may_take_expired(at(7_010)),
@@ -176,7 +186,7 @@ fn mirror_is_complete_when_it_was_there_for_three_expiries_and_lost_nothing() {
     assert!(!renewed(PartitionPolicy::Stop, 17_000).is_mirror_complete(at(17_999)));
     lease.renew(at(18_500), at(18_505), "h");
     for ms in (19_000..=36_500).step_by(500) {
-        lease.look(at(ms));
+        lease.observe(at(ms));
         lease.renew(at(ms), at(ms + 4), "h");
     }
     assert!(!lease.is_mirror_complete(at(36_504)));
@@ -189,11 +199,11 @@ fn mirror_is_complete_when_it_was_there_for_three_expiries_and_lost_nothing() {
 fn node_that_stood_still_gives_nothing_up_before_its_own_heartbeat_had_time() {
     let cut_off = [MirrorAnswer::Has { for_ms: 60_000 }];
     let mut lease = renewed(PartitionPolicy::Stop, 3_000);
-    lease.look(at(20_000));
-    assert_eq!(lease.judged(at(20_010), &cut_off), Judgement::Unknown);
-    look_until(&mut lease, 20_500, 21_500);
-    assert_eq!(lease.judged(at(21_999), &cut_off), Judgement::Unknown);
-    assert_eq!(lease.judged(at(22_000), &cut_off), Judgement::CutOff);
+    lease.observe(at(20_000));
+    assert_eq!(lease.diagnose(at(20_010), &cut_off), ExpiryCause::Unknown);
+    observe_until(&mut lease, 20_500, 21_500);
+    assert_eq!(lease.diagnose(at(21_999), &cut_off), ExpiryCause::Unknown);
+    assert_eq!(lease.diagnose(at(22_000), &cut_off), ExpiryCause::CutOff);
 }
 
 #[test]
@@ -226,10 +236,10 @@ fn time_in_which_nobody_looked_does_not_count() {
 #[test]
 fn heartbeat_that_was_under_way_while_the_node_stood_still_proves_nothing() {
     let mut lease = renewed(PartitionPolicy::Stop, 10_000);
-    lease.look(at(30_000));
+    lease.observe(at(30_000));
     lease.renew(at(10_500), at(30_001), "g");
     assert_eq!(lease.has_mirror_for(at(30_002)), None);
-    assert_eq!(lease.judged(at(30_010), &[]), Judgement::Unknown);
+    assert_eq!(lease.diagnose(at(30_010), &[]), ExpiryCause::Unknown);
     lease.renew(at(30_020), at(30_021), "g");
     assert!(!lease.may_take_expired(at(30_022)));
 }
@@ -237,10 +247,10 @@ fn heartbeat_that_was_under_way_while_the_node_stood_still_proves_nothing() {
 #[test]
 fn node_that_stood_still_in_an_outage_needs_a_proof_though_nobody_has_looked_yet() {
     let mut lease = renewed(PartitionPolicy::Stop, 0);
-    look_until(&mut lease, 500, 4_000);
-    lease.judged(at(4_000), &[]);
+    observe_until(&mut lease, 500, 4_000);
+    lease.diagnose(at(4_000), &[]);
     lease.renew(at(20_000), at(20_005), "g");
-    assert_eq!(lease.cell().view(at(20_010)).term, 1);
+    assert_eq!(lease.shared().view(at(20_010)).term, 1);
 }
 
 #[test]

@@ -1,20 +1,20 @@
-//! The heartbeats of other nodes, watched by this node's own clock.
+//! Watches the heartbeats of other nodes by this node's own clock.
 
 use std::collections::HashMap;
 
 use crate::ids::{NodeId, Timestamp};
 
-/// Other nodes whose heartbeat is watched; beyond it the watch begins anew.
+/// Nodes that are watched. Beyond it the watch starts again.
 const WATCHED_MAX: usize = 10_000;
 
-/// Longest time between two looks that counts as watching.
+/// Longest time between two observations that counts as watching.
 const GAP_MS_MAX: u64 = 2_000;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Watch {
     expiry_ms: u64,
-    /// The last heartbeat seen of each node, and for how long.
+    /// The last heartbeat seen of each node.
     seen: HashMap<NodeId, Seen>,
 }
 
@@ -26,7 +26,7 @@ struct Seen {
 }
 
 impl Watch {
-    /// Nothing seen yet.
+    /// A watch that has seen nothing.
     #[must_use]
     pub fn new(expiry_ms: u64) -> Self {
         Self {
@@ -56,13 +56,14 @@ impl Watch {
         seen.last = now;
     }
 
-    /// Whether a node's heartbeat was seen to stand still for the whole expiry. Time in which nobody looked does not count.
+    /// Whether a node's heartbeat stood still for the whole expiry. Only time between observations
+    /// counts.
     #[must_use]
     pub fn is_expired(&self, node_id: NodeId) -> bool {
         self.still_ms(node_id) >= self.expiry_ms
     }
 
-    /// For how long a node's heartbeat was seen to stand still, in milliseconds; 0: never seen.
+    /// How long a node's heartbeat has stood still, in milliseconds. 0 if the node was never seen.
     #[must_use]
     pub fn still_ms(&self, node_id: NodeId) -> u64 {
         let seen = self.seen.get(&node_id);

@@ -1,34 +1,35 @@
-//! The room and its mirror: commits, one at a time; degraded while none is answered; recovery of what the mirror lost.
+//! The room and its mirror: one commit at a time, degradation while none is answered, recovery of a
+//! lost room.
 
-use super::{Fate, Flight, Loss, Owner};
+use super::{Flight, Loss, Owner, StillOwner};
 use crate::{
     ids::{Epoch, Timestamp, Version},
-    lease::Standing,
+    lease::LeaseState,
     mirror::{Commit, CommitOutcome},
     room::{input::Input, record::ChangeSet},
 };
 
-/// Longest time that one look at the clock may add to the age of a commit: a process that was frozen reads what the
-/// mirror answered before it judges it.
-const LOOK_MS: u64 = 250;
-/// How soon a failed recovery is tried again.
+/// The most that one tick adds to the age of a commit. A process that was frozen first reads the
+/// mirror's answers, and only then counts the time.
+const TICK_MS_MAX: u64 = 250;
+/// Wait before a failed recovery is tried again.
 const RETRY_MS: u64 = 500;
 
-/// What became of a recovery.
+/// The result of a recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recovery {
     /// Written under a new epoch.
     Restored(Epoch),
-    /// The room's closing commit had arrived before, and its session is in SQL already.
+    /// The room's closing commit had arrived before, and SQL has its session.
     Closed,
-    /// Somebody else owns the room, or its session is closed.
+    /// Another node owns the room, or its session is closed.
     Lost,
-    /// The mirror or SQL is away.
+    /// The mirror or SQL does not answer.
     Failed,
 }
 
 impl Owner {
-    /// Whether there is a commit to be sent.
+    /// Whether [`Owner::next_commit`] returns one.
     #[must_use]
     pub fn has_commit(&self) -> bool {
         let is_free = self.flight.is_none() && self.recover_at.is_none();
@@ -36,7 +37,9 @@ impl Owner {
         is_free && (has_news || self.must_verify || self.owes_proof())
     }
 
-    /// The next commit to be sent, if none is on its way: a proof that is owed, or what has changed.
+    /// The next commit to send. None while one is without an answer, or if nothing is due.
+    ///
+    /// A commit without changes asks the mirror to confirm the ownership.
     pub fn next_commit(&mut self) -> Option<Commit> {
         if !self.has_commit() {
             return None;
@@ -54,14 +57,14 @@ impl Owner {
         Some(self.commit_of(changes))
     }
 
-    /// The writer had no room for the commit that [`Owner::next_commit`] gave: it is offered again.
+    /// The writer did not take the commit of [`Owner::next_commit`], which returns it again.
     pub fn commit_refused(&mut self, commit: Commit) {
         self.flight = None;
         self.refused = Some(commit.changes);
     }
 
     fn owes_proof(&self) -> bool {
-        self.lease.standing == Standing::Held && !self.is_proven()
+        self.lease.state == LeaseState::Held && !self.is_proven()
     }
 
     fn commit_of(&self, changes: ChangeSet) -> Commit {
@@ -73,22 +76,22 @@ impl Owner {
         }
     }
 
-    /// The mirror may have lost this room: ask it as soon as nothing else is on its way.
+    /// The mirror may have lost this room: asks it with the next commit.
     pub fn verify(&mut self) {
         self.must_verify = true;
     }
 
-    /// When the passing of time matters next.
+    /// When the next [`Owner::tick`] is due.
     #[must_use]
     pub fn next_check(&self, now: Timestamp) -> Timestamp {
         if self.is_waiting() {
-            now.plus_ms(LOOK_MS / 2)
+            now.plus_ms(TICK_MS_MAX / 2)
         } else {
             self.answered_at.plus_ms(self.limits.verify_ms)
         }
     }
 
-    /// For the mirror, or for the lease.
+    /// Whether the room waits for the mirror or for the lease.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         self.flight.is_some()
@@ -99,8 +102,8 @@ impl Owner {
 
     /// Time has passed.
     pub fn tick(&mut self, now: Timestamp) {
-        let looked_at = std::mem::replace(&mut self.looked_at, now);
-        let passed_ms = now.ms_since(looked_at).min(LOOK_MS);
+        let checked_at = std::mem::replace(&mut self.checked_at, now);
+        let passed_ms = now.ms_since(checked_at).min(TICK_MS_MAX);
         let waited_ms = match (&mut self.flight, &self.refused) {
             (Some(flight), _) => {
                 flight.waited_ms += passed_ms;
@@ -112,7 +115,7 @@ impl Owner {
             }
             (None, None) => 0,
         };
-        if self.lease.standing == Standing::Outage || waited_ms >= self.limits.stall_ms {
+        if self.lease.state == LeaseState::Outage || waited_ms >= self.limits.stall_ms {
             self.degrade(now);
         }
         if now >= self.answered_at.plus_ms(self.limits.verify_ms) && self.flight.is_none() {
@@ -120,7 +123,7 @@ impl Owner {
         }
     }
 
-    /// Goes on without the mirror, if the lease allows it: before its end, or when no node has the mirror.
+    /// Stops waiting for the mirror, if the lease allows it: it holds, or no node has the mirror.
     fn degrade(&mut self, now: Timestamp) {
         if !self.is_degraded && self.may_publish() {
             self.is_degraded = true;
@@ -134,10 +137,10 @@ impl Owner {
         self.queue.announce(durable, audience);
     }
 
-    /// The recovery that is due: the shell carries it out and answers by [`Owner::recovered`].
+    /// The recovery that is due. The shell carries it out, and answers with [`Owner::recovered`].
     pub fn next_loss(&mut self, now: Timestamp) -> Option<Loss> {
         let (at, outcome) = self.recover_at?;
-        let is_due = at <= now && self.flight.is_none() && self.lease.standing != Standing::Unsure;
+        let is_due = at <= now && self.flight.is_none() && self.lease.state != LeaseState::Unsure;
         if !is_due {
             return None;
         }
@@ -157,27 +160,32 @@ impl Owner {
         })
     }
 
-    /// A commit was answered; news of one that is not on its way is ignored.
-    pub fn committed_to(&mut self, now: Timestamp, to: Version, outcome: CommitOutcome) -> Fate {
+    /// A commit was answered. Answers to earlier commits are ignored.
+    pub fn committed_to(
+        &mut self,
+        now: Timestamp,
+        to: Version,
+        outcome: CommitOutcome,
+    ) -> StillOwner {
         let Some(flight) = self.flight.take_if(|flight| flight.to == to) else {
-            return Fate::Ours;
+            return StillOwner::Yes;
         };
         self.answered_at = now;
         match outcome {
             CommitOutcome::Ok => {
                 self.has_mirrored(now, &flight);
-                Fate::Ours
+                StillOwner::Yes
             }
-            CommitOutcome::Fenced { .. } => Fate::Lost,
+            CommitOutcome::Fenced { .. } => StillOwner::No,
             CommitOutcome::Behind | CommitOutcome::Missing => {
-                // After a lease that had ended somebody else may own the room and be about to write it.
-                let wait_ms = if self.is_proven() && self.lease.standing != Standing::Unsure {
+                // After an expired lease another node may own the room, and be about to write it.
+                let wait_ms = if self.is_proven() && self.lease.state != LeaseState::Unsure {
                     0
                 } else {
                     self.limits.expiry_ms
                 };
                 self.recover_at = Some((now.plus_ms(wait_ms), outcome));
-                Fate::Ours
+                StillOwner::Yes
             }
         }
     }
@@ -189,35 +197,36 @@ impl Owner {
         to: Version,
         outcome: CommitOutcome,
         recovery: Recovery,
-    ) -> Fate {
+    ) -> StillOwner {
         let Some(flight) = self.flight.take_if(|flight| flight.to == to) else {
-            return Fate::Ours;
+            return StillOwner::Yes;
         };
         match recovery {
             Recovery::Restored(epoch) => {
                 self.answered_at = now;
                 self.room.begin_epoch(epoch);
                 self.has_mirrored(now, &flight);
-                Fate::Ours
+                StillOwner::Yes
             }
             Recovery::Closed if self.is_proven() => {
                 self.committed = flight.to;
-                Fate::Ours
+                StillOwner::Yes
             }
-            // Closed by whom, and with which last events, cannot be proved any more.
-            Recovery::Closed => Fate::Lost,
-            Recovery::Lost => Fate::Lost,
+            // It cannot be proved any more who closed it, and with which last events.
+            Recovery::Closed => StillOwner::No,
+            Recovery::Lost => StillOwner::No,
             Recovery::Failed => {
                 self.recover_at = Some((now.plus_ms(RETRY_MS), outcome));
                 self.degrade(now);
-                Fate::Ours
+                StillOwner::Yes
             }
         }
     }
 
     fn has_mirrored(&mut self, now: Timestamp, flight: &Flight) {
         self.committed = flight.to;
-        // A close that the mirror took is its own proof: there is nothing left that another node could own.
+        // A close that the mirror took needs no other proof: nothing is left that another node
+        // could own.
         let has_closed = self.room.is_closed() && flight.to == self.room.version();
         if flight.term == self.lease.term || has_closed {
             self.proven_term = self.lease.term;
@@ -229,7 +238,7 @@ impl Owner {
             self.is_degraded = false;
             self.announce_durability(now, true);
         } else {
-            // The mirror is back; whatever it missed, one full snapshot puts it right.
+            // The mirror is back. One full snapshot brings all that it missed.
             self.room.mirror_everything();
         }
     }

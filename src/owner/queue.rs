@@ -1,4 +1,4 @@
-//! One FIFO per room for everything that answers or tells: an item leaves when every change before it is committed.
+//! The queue of a room's effects: an effect leaves when every change before it is committed.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -10,12 +10,12 @@ use crate::{
     room::{admin::AdminReply, effect::Effect},
 };
 
-/// Weight of an item besides its text.
+/// Bytes counted for an item besides its text.
 const ITEM_BYTES: usize = 256;
-/// Weight of one participant in a snapshot, or of one line of a lobby.
+/// Bytes counted for one participant of a snapshot, or one person in a lobby.
 const PERSON_BYTES: usize = 128;
 
-/// Bounds of a room's FIFO.
+/// Bounds of a room's queue.
 #[derive(Clone, Copy, Debug)]
 pub struct QueueLimits {
     /// Effects that may wait.
@@ -26,7 +26,7 @@ pub struct QueueLimits {
 
 #[derive(Debug)]
 struct Item {
-    /// Version that the mirror must have.
+    /// The version that the mirror must have first.
     needs: Version,
     bytes: usize,
     effect: Effect,
@@ -41,9 +41,11 @@ pub struct Queue {
     limits: QueueLimits,
     items: VecDeque<Item>,
     bytes: usize,
-    /// Irreversible effects that were overtaken while the mirror was away; they wait for a commit in any case.
+    /// Irreversible effects that others overtook while the mirror was away. They wait for their
+    /// commit in any case.
     irreversible: VecDeque<Item>,
-    /// Connections whose `RoomJoined` or `RoomResumed` is queued, with the relays that wait for it.
+    /// Connections whose `RoomJoined` or `RoomResumed` is queued, each with the relays that wait
+    /// for it.
     joining: ConnectionMap<Vec<Relay>>,
 }
 
@@ -60,23 +62,23 @@ impl Queue {
         }
     }
 
-    /// Whether no further command may come in.
+    /// Whether the queue takes no more commands.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.items.len() + self.irreversible.len() >= self.limits.items_max
             || self.bytes >= self.limits.bytes_max
     }
 
-    /// Queues an effect until the mirror has version `needs`. A relay that need not wait is handed back.
+    /// Queues an effect until the mirror has version `needs`. Returns a relay that need not wait.
     pub fn push(&mut self, effect: Effect, needs: Version) -> Option<Relay> {
         let bytes = ITEM_BYTES + text_bytes(&effect);
         match effect {
             Effect::Relay { from, to, frame } => {
-                let gate = [Some(to), from]
+                let joining = [Some(to), from]
                     .into_iter()
                     .flatten()
                     .find(|id| self.joining.contains_key(id));
-                let Some(relays) = gate.and_then(|id| self.joining.get_mut(&id)) else {
+                let Some(relays) = joining.and_then(|id| self.joining.get_mut(&id)) else {
                     return Some((to, frame));
                 };
                 self.bytes += bytes;
@@ -97,8 +99,11 @@ impl Queue {
         None
     }
 
-    /// Tells everybody before anything else that waits whether it is durable: events do not say so themselves. What was to be
-    /// told of it before is no longer true. `audience`: who is connected; who is not any more is told what waits, too.
+    /// Puts `DurabilityChanged` before everything else that waits: events do not say themselves
+    /// whether they are durable. Earlier announcements are dropped.
+    ///
+    /// `audience` is who is connected. Recipients of waiting events that are no longer connected
+    /// are told as well.
     pub fn announce(&mut self, durable: bool, audience: impl IntoIterator<Item = ConnectionId>) {
         let is_announcement = |item: &Item| {
             matches!(
@@ -121,7 +126,7 @@ impl Queue {
                 to,
                 notice: Notice::DurabilityChanged { durable },
             };
-            // Behind the answer to their own join, if that waits.
+            // After the answer to the recipient's own join, if that waits.
             let mut answers = self.items.iter().map(|item| answers_join_of(&item.effect));
             let at = match self.joining.contains_key(&to) {
                 true => answers.position(|joiner| joiner == Some(to)),
@@ -137,13 +142,14 @@ impl Queue {
         self.bytes = self.items.iter().map(|item| item.bytes).sum::<usize>() + self.held_bytes();
     }
 
-    /// Weight of the relays that wait for a join.
+    /// Bytes counted for the relays that wait for a join.
     fn held_bytes(&self) -> usize {
         let relays = self.joining.values().flatten();
         relays.map(|(_, frame)| ITEM_BYTES + frame.len()).sum()
     }
 
-    /// The next effect whose changes are committed. `is_degraded`: nothing waits but what is irreversible.
+    /// The next effect whose changes are committed. While `is_degraded` only irreversible effects
+    /// wait.
     pub fn pop(&mut self, committed: Version, is_degraded: bool) -> Option<Effect> {
         if self
             .irreversible
@@ -166,7 +172,7 @@ impl Queue {
         }
     }
 
-    /// The join of a connection left the queue: the relays that waited for it.
+    /// The join of a connection left the queue. Returns the relays that waited for it.
     pub fn joined(&mut self, connection_id: ConnectionId) -> Vec<Relay> {
         let relays = self.joining.remove(&connection_id).unwrap_or_default();
         for (_, frame) in &relays {
@@ -175,7 +181,7 @@ impl Queue {
         relays
     }
 
-    /// Commands that are still unanswered, for the case that nobody will answer them.
+    /// Commands whose answer still waits.
     pub fn unanswered(&self) -> Vec<(ConnectionId, u64)> {
         self.items
             .iter()
@@ -202,14 +208,14 @@ fn command_answered_by(notice: &Notice) -> Option<u64> {
     }
 }
 
-/// Whose join an effect answers.
+/// The connection whose join an effect answers.
 fn answers_join_of(effect: &Effect) -> Option<ConnectionId> {
     let (to, notice) = effect.told()?;
     let answers_join = matches!(notice, Notice::RoomJoined(_) | Notice::RoomResumed(_));
     answers_join.then_some(to)
 }
 
-/// What must not happen while the mirror may still refuse the change that it belongs to.
+/// Whether an effect must not be performed while the mirror may still refuse its change.
 fn is_irreversible(effect: &Effect) -> bool {
     match effect {
         Effect::OpenSession { .. } | Effect::StoreBan { .. } | Effect::Closed { .. } => true,
@@ -260,6 +266,19 @@ mod tests {
 
     use super::*;
     use crate::ids::Seq;
+
+    impl Queue {
+        /// Gives the event with this text a wrong weight, so that taking it out overflows. False if
+        /// it does not wait here.
+        pub(in crate::owner) fn break_telling(&mut self, text: &str) -> bool {
+            let is_meant = |item: &&mut Item| match &item.effect {
+                Effect::Broadcast { event, .. } => event.frame.contains(text),
+                _ => false,
+            };
+            let found = self.items.iter_mut().find(is_meant);
+            found.map(|item| item.bytes = usize::MAX).is_some()
+        }
+    }
 
     const LIMITS: QueueLimits = QueueLimits {
         items_max: 3,

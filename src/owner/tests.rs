@@ -17,6 +17,16 @@ use crate::{
     },
 };
 
+impl Owner {
+    pub(crate) fn break_rules(&mut self) {
+        self.room.break_rules();
+    }
+
+    pub(crate) fn break_telling(&mut self, text: &str) -> bool {
+        self.queue.break_telling(text)
+    }
+}
+
 const LIMITS: OwnerLimits = OwnerLimits {
     queue: QueueLimits {
         items_max: 1_000,
@@ -39,8 +49,8 @@ fn connection(number: u128) -> ConnectionId {
     ConnectionId(Uuid::from_u128(number))
 }
 
-fn in_term(standing: Standing, term: u64) -> LeaseView {
-    LeaseView { standing, term }
+fn in_term(state: LeaseState, term: u64) -> LeaseView {
+    LeaseView { state, term }
 }
 
 impl Stage {
@@ -55,7 +65,7 @@ impl Stage {
         };
         let now = Timestamp(1_000_000);
         let room = Room::create(Arc::new(Rules::default()), basis, Epoch(5), now);
-        let lease = in_term(Standing::Held, 0);
+        let lease = in_term(LeaseState::Held, 0);
         let node_id = NodeId(Uuid::from_u128(9));
         let mut stage = Self {
             owner: Owner::new(room, Version(0), node_id, LIMITS, now, lease),
@@ -63,7 +73,7 @@ impl Stage {
             lease,
             last_id: 0,
         };
-        assert_eq!(stage.commit(CommitOutcome::Ok), Fate::Ours);
+        assert_eq!(stage.commit(CommitOutcome::Ok), StillOwner::Yes);
         stage
     }
 
@@ -71,7 +81,7 @@ impl Stage {
     fn with_one() -> Self {
         let mut stage = Self::new();
         stage.join(1);
-        assert_eq!(stage.commit(CommitOutcome::Ok), Fate::Ours);
+        assert_eq!(stage.commit(CommitOutcome::Ok), StillOwner::Yes);
         assert_eq!(stage.told(), ["RoomJoined durable"]);
         stage
     }
@@ -121,7 +131,7 @@ impl Stage {
     }
 
     /// Sends what is due and answers it.
-    fn commit(&mut self, outcome: CommitOutcome) -> Fate {
+    fn commit(&mut self, outcome: CommitOutcome) -> StillOwner {
         let commit = self.owner.next_commit().unwrap();
         self.owner
             .committed_to(self.now, commit.changes.to, outcome)
@@ -131,14 +141,14 @@ impl Stage {
     fn pass(&mut self, ms: u64) {
         for _ in 0..ms / 100 {
             self.now = self.now.plus_ms(100);
-            assert_eq!(self.owner.look(self.lease), Fate::Ours);
+            assert_eq!(self.owner.read_lease(self.lease), StillOwner::Yes);
             self.owner.tick(self.now);
         }
     }
 
-    fn stand(&mut self, standing: Standing, term: u64) {
-        self.lease = in_term(standing, term);
-        assert_eq!(self.owner.look(self.lease), Fate::Ours);
+    fn stand(&mut self, state: LeaseState, term: u64) {
+        self.lease = in_term(state, term);
+        assert_eq!(self.owner.read_lease(self.lease), StillOwner::Yes);
     }
 
     /// What leaves now, in brief.
@@ -176,7 +186,7 @@ fn nothing_leaves_before_its_commit() {
     let mut stage = Stage::with_one();
     stage.say("one");
     assert!(stage.told().is_empty());
-    assert_eq!(stage.commit(CommitOutcome::Ok), Fate::Ours);
+    assert_eq!(stage.commit(CommitOutcome::Ok), StillOwner::Yes);
     assert_eq!(stage.told(), ["message durable", "Ack durable"]);
 }
 
@@ -209,7 +219,7 @@ fn news_of_a_commit_that_is_not_on_its_way_is_ignored() {
     };
     assert_eq!(
         stage.owner.committed_to(stage.now, older, fenced),
-        Fate::Ours
+        StillOwner::Yes
     );
     assert!(stage.told().is_empty());
 }
@@ -222,7 +232,7 @@ fn a_fenced_commit_loses_the_room() {
         epoch: Epoch(6),
         owner: None,
     };
-    assert_eq!(stage.commit(fenced), Fate::Lost);
+    assert_eq!(stage.commit(fenced), StillOwner::No);
     stage.owner.fall_silent();
     assert!(stage.told().is_empty());
 }

@@ -1,13 +1,12 @@
-//! What the recorder does in SQL. All of it may be repeated.
+//! The recorder's writes to SQL. All of them may be repeated.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tracing::{error, info, warn};
 
-use super::Note;
+use super::{Note, live::LiveSessions};
 use crate::{
-    actor::Directory,
     clock::Clock,
     ids::SessionId,
     metrics::Metrics,
@@ -16,41 +15,39 @@ use crate::{
     store::{PAGE_MAX, Store, StoreFault},
 };
 
-/// A session seen alive more recently is not called lost: its room may be on its way into the mirror. Three times the pace at
-/// which live sessions are touched, by whatever process.
-pub(super) const LOST_AFTER: Duration = Duration::from_secs(180);
-
 /// What the recorder works with.
 pub struct RecorderParts {
-    /// Where finished sessions wait.
+    /// Keeps finished sessions in its outbox.
     pub mirror: Arc<dyn RoomMirror>,
-    /// Where they go.
+    /// Receives them.
     pub store: Store,
-    /// Counts.
+    /// The node's metrics.
     pub metrics: Metrics,
-    /// Which sessions are alive here.
-    pub directory: Arc<Directory>,
-    /// Says when.
+    /// The node's time.
     pub clock: Clock,
     /// First wait after a failure.
     pub backoff_min: Duration,
     /// Longest wait after a failure.
     pub backoff_max: Duration,
+    /// How often SQL is told which sessions are live.
+    pub touch_every: Duration,
+    /// A session seen alive more recently is not lost: its room may be on its way into the mirror.
+    pub lost_after: Duration,
 }
 
 /// Waits after failures, each longer than the one before.
 pub(super) type Waits = <ExponentialBuilder as BackoffBuilder>::Backoff;
 
-/// What a search for lost sessions came to.
+/// The result of a search for lost sessions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Swept {
     /// Lost, and closed now.
     pub(super) closed: usize,
-    /// Perhaps lost, but seen alive a moment ago.
+    /// Perhaps lost, but seen alive recently.
     pub(super) young: usize,
 }
 
-/// Why a round did not succeed.
+/// Why a round failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     #[error(transparent)]
@@ -69,8 +66,8 @@ impl RecorderParts {
             .build()
     }
 
-    /// Fails only when the database is not there. What it refuses for good is left: nothing behind it may wait for ever, and the
-    /// session's end writes it once more.
+    /// Fails only when the database is away. What it refuses for good is dropped, so that nothing
+    /// behind it waits: the session's end writes it again.
     pub(super) async fn write(&self, notes: &[Note]) -> Result<(), StoreFault> {
         let mut openings = Vec::new();
         for note in notes {
@@ -93,8 +90,8 @@ impl RecorderParts {
         }
     }
 
-    /// Brings finished sessions into SQL and out of the outbox. One that SQL refuses for good keeps only itself from being
-    /// recorded.
+    /// Writes finished sessions into SQL, and removes them from the outbox. One that SQL refuses for
+    /// good does not keep the others from being recorded.
     pub(super) async fn record(
         &self,
         sessions: &[ClosedSession],
@@ -135,18 +132,18 @@ impl RecorderParts {
         Ok(())
     }
 
-    /// Says which sessions are alive, so that one which is lost ends when it was last seen.
-    pub(super) async fn touch(&self) {
-        let sessions = self.directory.sessions();
+    /// Tells SQL which sessions are live, so that a lost one ends when it was last seen.
+    pub(super) async fn touch(&self, live: &LiveSessions) {
+        let sessions: Vec<SessionId> = live.all().into_iter().collect();
         if let Err(fault) = self.store.touch_sessions(&sessions, self.clock.now()).await {
             warn!(%fault, "cannot tell SQL which sessions are alive");
         }
     }
 
-    /// Closes sessions that are open in SQL while the mirror knows nothing of their room. Answers whether that was all: those
-    /// seen alive a moment ago are looked at again soon.
-    pub(super) async fn sweep(&self) -> bool {
-        match self.close_lost().await {
+    /// Closes sessions that are open in SQL while the mirror does not know their room. Returns false
+    /// if some were seen alive recently, and are to be checked again soon.
+    pub(super) async fn sweep(&self, live: &LiveSessions) -> bool {
+        match self.close_lost(live).await {
             Ok(Swept { closed, young }) => {
                 if closed > 0 {
                     warn!(closed, "sessions whose room is lost were closed");
@@ -160,15 +157,15 @@ impl RecorderParts {
         }
     }
 
-    pub(super) async fn close_lost(&self) -> Result<Swept, Failure> {
+    pub(super) async fn close_lost(&self, live: &LiveSessions) -> Result<Swept, Failure> {
         let mut swept = Swept::default();
         let mut after = None;
         loop {
             let page = self.store.open_sessions(after, PAGE_MAX).await?;
-            // A room that is live here writes itself again when the mirror has lost it.
-            let live: HashSet<SessionId> = self.directory.sessions().into_iter().collect();
+            // A room that is live here restores itself when the mirror has lost it.
+            let live_now = live.all();
             for session in &page {
-                if live.contains(&session.session_id)
+                if live_now.contains(&session.session_id)
                     || self.mirror.ownership(session.room_id).await?.is_some()
                 {
                     continue;
@@ -177,7 +174,7 @@ impl RecorderParts {
                     .clock
                     .now()
                     .ms_since(session.last_seen_at.max(session.start_time));
-                if u128::from(silent_ms) < LOST_AFTER.as_millis() {
+                if u128::from(silent_ms) < self.lost_after.as_millis() {
                     swept.young += 1;
                 } else {
                     swept.closed += usize::from(self.store.close_lost(session.session_id).await?);
@@ -191,7 +188,7 @@ impl RecorderParts {
     }
 }
 
-/// Fails only when the database is not there.
+/// Fails only when the database is away.
 fn unless_refused(written: Result<(), StoreFault>) -> Result<(), StoreFault> {
     match written {
         Err(fault) if !fault.is_unavailable() => {

@@ -14,6 +14,10 @@ use crate::{
     store::{Created, DEFAULT_TENANT, Room, RoomStatus, Store, StoreOptions, User},
 };
 
+/// As with the default expiry.
+const TOUCH_EVERY: Duration = Duration::from_secs(60);
+const LOST_AFTER: Duration = Duration::from_secs(180);
+
 /// Longest wait for anything the recorder owes.
 const DEADLINE: Duration = Duration::from_secs(20);
 const HOUR_MS: i64 = 3_600_000;
@@ -89,10 +93,11 @@ impl World {
             mirror: self.mirror.clone(),
             store: self.store.clone(),
             metrics: self.metrics.clone(),
-            directory: Arc::default(),
             clock: self.clock,
             backoff_min: Duration::from_millis(5),
             backoff_max: Duration::from_millis(50),
+            touch_every: TOUCH_EVERY,
+            lost_after: LOST_AFTER,
         }));
         recorder
     }
@@ -297,15 +302,16 @@ async fn only_an_old_session_whose_room_nobody_knows_is_called_lost() {
         mirror: world.mirror.clone(),
         store: world.store.clone(),
         metrics: world.metrics.clone(),
-        directory: Arc::default(),
         clock: world.clock,
         backoff_min: Duration::from_millis(5),
         backoff_max: Duration::from_millis(50),
+        touch_every: TOUCH_EVERY,
+        lost_after: LOST_AFTER,
     };
-    let swept = parts.close_lost().await.unwrap();
+    let swept = parts.close_lost(&LiveSessions::default()).await.unwrap();
     assert_eq!(swept, Swept::default(), "the mirror knows the room");
     world.mirror.lose_room(world.room_id);
-    let swept = parts.close_lost().await.unwrap();
+    let swept = parts.close_lost(&LiveSessions::default()).await.unwrap();
     assert_eq!(
         swept,
         Swept {

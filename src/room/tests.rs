@@ -15,3 +15,11 @@ mod relays;
 mod resume;
 
 use self::fixture::{Fixture, OLGA, chat, check, muted};
+
+impl super::Room {
+    /// Puts the room at its last possible event, so that the next one overflows.
+    pub(crate) fn break_rules(&mut self) {
+        self.seq = crate::ids::Seq(u64::MAX);
+        self.tail = super::Tail::default();
+    }
+}

@@ -1,8 +1,8 @@
 //! The promises, checked from what was written and what was told.
 //!
-//! The truth is the mirror's own history. What the mirror itself loses (it goes back in time, or forgets) is excused where the
-//! owner did not write it again before somebody else went on: such a session is *excused* from then on (README, *What
-//! survives what*).
+//! The truth is the mirror's own history. What the mirror itself loses (it goes back in time, or
+//! forgets) is excused where the owner did not write it again before somebody else went on: such a
+//! session is *excused* from then on (README, *What survives what*).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -79,7 +79,8 @@ impl Truth {
         self.stored.clone()
     }
 
-    /// The outbox is lost or old: what was closed and is not recorded is not the room's to write again.
+    /// The outbox is lost or old: what was closed and is not recorded is not the room's to write
+    /// again.
     pub fn outbox_is_lost(&mut self, is_recorded: impl Fn(SessionId) -> bool) {
         for (session_id, history) in &mut self.sessions {
             history.is_excused |= history.is_closed && !is_recorded(*session_id);

@@ -29,7 +29,8 @@ fn endure(fault: &Fault, end: Option<(u64, Fault)>) {
     }
 }
 
-/// What waited for the mirror was told before people knew that nothing is durable now, and "durable again" last.
+/// What waited for the mirror was told before people knew that nothing is durable now, and "durable
+/// again" last.
 #[test]
 fn a_mirror_that_stalls_and_comes_back() {
     let slow = Fault::Slow {
@@ -45,7 +46,8 @@ fn a_mirror_that_is_away_for_everybody() {
     endure(&Fault::CutAll, Some((8_000, Fault::MendAll)));
 }
 
-/// A node that was cut off for less than the expiry gave its rooms up and was still their owner: nobody ran them.
+/// A node that was cut off for less than the expiry gave its rooms up and was still their owner:
+/// nobody ran them.
 #[test]
 fn an_owner_that_is_cut_off_and_back_before_it_expires() {
     for ms in [4_200, 5_000, 5_800] {
@@ -80,7 +82,8 @@ fn a_mirror_that_forgets_everything() {
     endure(&Fault::LoseAll, None);
 }
 
-/// The only other nodes had left; one that came up afterwards took the rooms, unseen by an owner that had no mirror to read of it.
+/// The only other nodes had left; one that came up afterwards took the rooms, unseen by an owner
+/// that had no mirror to read of it.
 #[test]
 fn a_node_that_comes_up_while_the_owner_is_cut_off() {
     for seed in 1..=SEEDS {
@@ -103,7 +106,8 @@ fn a_node_that_comes_up_while_the_owner_is_cut_off() {
     }
 }
 
-/// A mirror that had just forgotten all nodes did not list the owner, and that was taken for its end.
+/// A mirror that had just forgotten all nodes did not list the owner, and that was taken for its
+/// end.
 #[test]
 fn an_owner_that_a_lost_mirror_does_not_list_yet() {
     let outcome = run(Plan::of(5_285));

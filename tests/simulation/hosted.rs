@@ -1,7 +1,6 @@
-//! One room on a process: what `actor/room.rs` and `actor/durability.rs` do, over simulated wires.
+//! One room of a simulated process: drives the same host as the room actor, over simulated wires.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -9,17 +8,18 @@ use std::{
     time::Duration,
 };
 
-use bytestring::ByteString;
 use callboard::{
     claims::Started,
+    host::{Action, Host, Intake, Moment, NextOwner, Released},
     ids::{ConnectionId, NodeId, RoomId, SessionId, Timestamp, UserId, Version},
     lease::LeaseView,
-    mirror::{CommitOutcome, Ownership},
-    owner::{Fate, Owner, OwnerLimits, QueueLimits, Recovery},
-    protocol::{Code, GoodbyeReason, Notice, Rejection, encode_error},
+    mirror::{Commit, CommitOutcome, Ownership},
+    owner::{Applied, Loss, Owner, OwnerLimits, QueueLimits, Recovery},
+    protocol::{Code, Notice, Rejection, encode_error},
     room::{
         effect::Effect,
         input::{Input, Join},
+        record::TailEvent,
     },
 };
 
@@ -41,40 +41,25 @@ const LIMITS: OwnerLimits = OwnerLimits {
 };
 const RETRY_MIN_MS: u64 = 50;
 const RETRY_MAX_MS: u64 = 1_000;
-/// The successor of a leaving process counts from its claim; people are told goodbye when it has answered, or has not.
-const HANDOVER_MS: u64 = 3_500;
+/// The successor of a leaving process counts from its claim; people are told goodbye when it has
+/// answered, or has not.
+const HAND_OFF_MS: u64 = 3_500;
 /// How often the writer has no room for a commit, in a thousand.
 const REFUSED_PERMILLE: u64 = 5;
 
-#[derive(Default)]
-struct Link {
-    user_id: Option<UserId>,
-    pending: Delivery,
-}
-
-/// A room on its way to another process.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Departure {
-    Settling,
-    HandingOver,
-}
-
 /// See the module.
 pub struct Hosted {
-    pub owner: Owner,
+    host: Host<UserId>,
     pub number: u64,
     pub wake_at: Timestamp,
-    pub is_finished: bool,
-    links: BTreeMap<ConnectionId, Link>,
     /// Set when the commit on its way is not to be repeated.
-    flight: Option<Arc<AtomicBool>>,
+    commit: Option<Arc<AtomicBool>>,
     alive: Arc<()>,
-    departing: Option<Departure>,
 }
 
 impl Drop for Hosted {
     fn drop(&mut self) {
-        self.cancel_flight();
+        self.cancel_commit();
     }
 }
 
@@ -82,7 +67,7 @@ impl Hosted {
     pub fn new(node: &Node, started: Started, number: u64) -> Self {
         let now = node.world.now();
         let lease = LeaseView {
-            standing: node.claimant.tenure.cell().view(now).standing,
+            state: node.claimant.lease.shared().view(now).state,
             term: started.term,
         };
         let is_restored = started.is_restored;
@@ -95,27 +80,24 @@ impl Hosted {
             lease,
         );
         let room = Self {
-            owner,
+            host: Host::new(owner),
             number,
             wake_at: now,
-            is_finished: false,
-            links: BTreeMap::new(),
-            flight: None,
+            commit: None,
             alive: Arc::new(()),
-            departing: None,
         };
         node.world.log(format_args!(
             "n{} hosts {} seq {} restored {is_restored}",
             node.process,
             short(room.room_id()),
-            room.owner.room().seq(),
+            room.host.room().seq(),
         ));
         room
     }
 
-    /// The first look at the room; SQL may not know its session.
+    /// The first tick of the room; SQL may not know its session.
     pub fn begin(&mut self, node: &mut Node) {
-        if let Some(session) = self.owner.room().session() {
+        if let Some(session) = self.host.room().session() {
             let room_id = self.room_id();
             node.notes
                 .open(room_id, session.session_id, session.start_time);
@@ -124,42 +106,37 @@ impl Hosted {
     }
 
     fn room_id(&self) -> RoomId {
-        self.owner.room().room_id()
+        self.host.room().room_id()
     }
 
     pub fn session(&self) -> Option<SessionId> {
-        self.owner
-            .room()
-            .session()
-            .map(|session| session.session_id)
+        let session = self.host.room().session();
+        session.map(|session| session.session_id)
     }
 
     pub fn is_closing(&self) -> bool {
-        self.is_finished || self.departing.is_some() || self.owner.room().is_closed()
+        self.host.is_closing()
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.host.end().is_some()
     }
 
     pub fn describe(&self, room_id: RoomId) -> Described {
         Described {
             room_id,
-            snapshot: self.owner.room().snapshot(),
-            is_degraded: self.owner.is_degraded(),
-            is_settled: self.owner.is_settled(),
+            snapshot: self.host.room().snapshot(),
+            is_degraded: self.host.owner().is_degraded(),
+            is_settled: self.host.owner().is_settled(),
         }
     }
 
-    pub fn enter(&mut self, node: &mut Node, join: Box<Join>) {
-        let link = Link {
-            user_id: Some(join.user_id),
-            ..Link::default()
-        };
-        self.links.insert(join.connection_id, link);
+    pub fn join(&mut self, node: &mut Node, join: Box<Join>) {
+        self.host.connect(join.connection_id, join.user_id);
         self.run(node, Input::Join(join));
     }
 
     pub fn hear(&mut self, node: &mut Node, connection_id: ConnectionId, frame: ClientFrame) {
-        if self.is_closing() {
-            return;
-        }
         let (id, input) = match frame {
             ClientFrame::Command { id, command } => (
                 Some(id),
@@ -172,133 +149,105 @@ impl Hosted {
             ClientFrame::KeepAlive => (None, Input::KeepAlive { connection_id }),
             ClientFrame::Join { .. } => return,
         };
-        if self.owner.is_full() {
-            let rejection = Rejection::new(Code::Unavailable, "too much waits");
-            self.push(connection_id, encode_error(id, &rejection), false);
-            return self.flush(node);
+        match self.host.intake() {
+            Intake::Open => self.run(node, input),
+            Intake::Full => {
+                let rejection = Rejection::new(Code::Unavailable, "too much waits");
+                self.host.push(connection_id, encode_error(id, &rejection));
+                self.write(node);
+            }
+            Intake::Closing => {}
         }
-        self.run(node, input);
     }
 
     pub fn connection_lost(&mut self, node: &mut Node, connection_id: ConnectionId) {
-        self.links.remove(&connection_id);
-        if !self.is_closing() {
-            self.run(node, Input::ConnectionLost { connection_id });
-        }
-    }
-
-    /// Reads the lease; whether the room goes on here.
-    fn look(&mut self, node: &mut Node, now: Timestamp) -> bool {
-        let lease = node.claimant.tenure.cell().view(now);
-        let fate = self.owner.look(lease);
-        self.follow(node, fate, None)
-    }
-
-    fn follow(&mut self, node: &mut Node, fate: Fate, owner: Option<NodeId>) -> bool {
-        match fate {
-            Fate::Ours => true,
-            Fate::Lost => {
-                self.give_up(node, owner);
-                false
-            }
-        }
+        let moment = moment(node);
+        let applied = self.host.connection_closed(moment, connection_id);
+        self.pass_on(applied);
+        self.settle(node);
     }
 
     fn run(&mut self, node: &mut Node, input: Input) {
-        let mut inputs = VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
-            let now = node.world.now();
-            if self.is_finished || !self.look(node, now) {
-                return;
-            }
-            let applied = self.owner.apply(now, input);
-            for (to, frame) in applied.relays {
-                self.push(to, frame, false);
-            }
-            self.mirror(node, now);
-            self.release(node);
+        let applied = self.host.apply(moment(node), input);
+        self.pass_on(applied);
+        self.settle(node);
+    }
+
+    fn pass_on(&mut self, applied: Option<Applied>) {
+        for (to, frame) in applied.map_or_else(Vec::new, |applied| applied.relays) {
+            self.host.push(to, frame);
         }
-        self.end_if_done(node);
-        self.arm(node);
     }
 
     fn settle(&mut self, node: &mut Node) {
-        self.release(node);
-        self.end_if_done(node);
+        assert!(!self.host.has_panicked(), "the rules panicked");
+        self.mirror(node);
+        while let Some(released) = self.host.next_effect() {
+            self.watch(node, &released);
+            if let Some(action) = self.host.perform(released) {
+                self.carry_out(node, action);
+            }
+        }
+        self.write(node);
+        if let Some(ownership) = self.host.next_hand_off() {
+            self.offer_hand_off(node, ownership);
+        }
+        if let Some(end) = self.host.end() {
+            node.world.log(format_args!(
+                "n{} ends {}: {end:?}",
+                node.process,
+                short(self.room_id())
+            ));
+            self.part_with_all(node);
+        }
         self.arm(node);
     }
 
     fn arm(&mut self, node: &Node) {
         let now = node.world.now();
-        let deadline = self.owner.room().next_deadline().map(|(at, _)| at);
-        let check = self.owner.next_check(now);
-        let wish = deadline.map_or(check, |at| at.min(check));
+        let check = self.host.owner().next_check(now);
+        let deadline = self.host.next_deadline();
+        let first = deadline.map_or(check, |at| at.min(check));
         // A tick that is not over yet is not due again in the same millisecond.
-        self.wake_at = wish.max(now.plus_ms(25));
+        self.wake_at = first.max(now.plus_ms(25));
     }
 
     pub fn tick(&mut self, node: &mut Node) {
-        let now = node.world.now();
-        if !self.look(node, now) {
-            return;
-        }
-        self.owner.tick(now);
-        self.mirror(node, now);
-        if self.departing.is_some() || self.owner.room().is_closed() {
-            return self.settle(node);
-        }
-        self.run(node, Input::Tick);
+        let applied = self.host.tick(moment(node));
+        self.pass_on(applied);
+        self.settle(node);
     }
 
     pub fn verify(&mut self, node: &mut Node) {
-        let now = node.world.now();
-        if self.look(node, now) {
-            self.owner.verify();
-            self.mirror(node, now);
-            self.settle(node);
-        }
+        self.host.verify(moment(node));
+        self.settle(node);
     }
 
-    pub fn look_again(&mut self, node: &mut Node) {
-        let now = node.world.now();
-        if self.look(node, now) {
-            self.owner.tick(now);
-            self.settle(node);
-        }
+    pub fn check_lease(&mut self, node: &mut Node) {
+        self.host.tick_owner(moment(node));
+        self.settle(node);
     }
 
-    fn mirror(&mut self, node: &mut Node, now: Timestamp) {
-        if let Some(commit) = self.owner.next_commit() {
+    fn mirror(&mut self, node: &mut Node) {
+        if let Some(commit) = self.host.next_commit() {
             if node
                 .world
                 .random(|random| random.permille(REFUSED_PERMILLE))
             {
-                self.owner.commit_refused(commit);
+                self.host.commit_refused(commit);
             } else {
                 self.send(node, commit);
             }
         }
-        if let Some(loss) = self.owner.next_loss(now) {
-            self.cancel_flight();
-            let (claimant, alive) = (Arc::clone(&node.claimant), Arc::downgrade(&self.alive));
-            let (room_id, number) = (self.room_id(), self.number);
-            node.work.push(Box::pin(async move {
-                let recovery = claimant.restore(&loss, &alive).await;
-                Done::Recovered {
-                    room_id,
-                    number,
-                    to: loss.commit.changes.to,
-                    outcome: loss.outcome,
-                    recovery,
-                }
-            }));
+        if let Some(loss) = self.host.next_loss(node.world.now()) {
+            self.recover(node, loss);
         }
     }
 
     /// Repeats a commit until it has an outcome, as the writer does.
-    fn send(&mut self, node: &mut Node, commit: callboard::mirror::Commit) {
+    fn send(&mut self, node: &mut Node, commit: Commit) {
         let is_cancelled = Arc::new(AtomicBool::new(false));
-        self.flight = Some(Arc::clone(&is_cancelled));
+        self.commit = Some(Arc::clone(&is_cancelled));
         let mirror = Arc::clone(&node.mirror);
         let (room_id, number, to) = (self.room_id(), self.number, commit.changes.to);
         node.work.push(Box::pin(async move {
@@ -320,31 +269,34 @@ impl Hosted {
         }));
     }
 
-    fn cancel_flight(&mut self) {
-        if let Some(is_cancelled) = self.flight.take() {
+    fn recover(&mut self, node: &mut Node, loss: Loss) {
+        self.cancel_commit();
+        let (claimant, alive) = (Arc::clone(&node.claimant), Arc::downgrade(&self.alive));
+        let (room_id, number) = (self.room_id(), self.number);
+        node.work.push(Box::pin(async move {
+            let recovery = claimant.restore(&loss, &alive).await;
+            Done::Recovered {
+                room_id,
+                number,
+                to: loss.commit.changes.to,
+                outcome: loss.outcome,
+                recovery,
+            }
+        }));
+    }
+
+    fn cancel_commit(&mut self) {
+        if let Some(is_cancelled) = self.commit.take() {
             is_cancelled.store(true, Ordering::Relaxed);
         }
     }
 
     pub fn committed(&mut self, node: &mut Node, to: Version, outcome: CommitOutcome) {
-        let now = node.world.now();
-        if !self.look(node, now) {
-            return;
+        self.commit = None;
+        if self.host.committed(moment(node), to, outcome) {
+            node.claimant.was_taken(self.room_id());
         }
-        self.flight = None;
-        let is_ours = self.owner.is_trusted();
-        let fate = self.owner.committed_to(now, to, outcome);
-        let mut new_owner = None;
-        if let CommitOutcome::Fenced { owner, .. } = outcome {
-            new_owner = owner;
-            if is_ours {
-                node.claimant.was_taken(self.room_id());
-            }
-        }
-        if self.follow(node, fate, new_owner) {
-            self.mirror(node, now);
-            self.settle(node);
-        }
+        self.settle(node);
     }
 
     pub fn recovered(
@@ -354,65 +306,47 @@ impl Hosted {
         outcome: CommitOutcome,
         recovery: Recovery,
     ) {
-        let now = node.world.now();
-        if !self.look(node, now) {
-            return;
-        }
         node.world.log(format_args!(
             "n{} recovery of {}: {recovery:?}",
             node.process,
             short(self.room_id())
         ));
-        let fate = self.owner.recovered(now, to, outcome, recovery);
-        if self.follow(node, fate, None) {
-            self.mirror(node, now);
-            self.settle(node);
-        }
+        self.host.recovered(moment(node), to, outcome, recovery);
+        self.settle(node);
     }
 
-    fn release(&mut self, node: &mut Node) {
-        while let Some((effect, durable)) = self.owner.next_effect() {
-            self.perform(node, effect, durable);
-        }
-        self.flush(node);
-    }
-
-    fn perform(&mut self, node: &mut Node, effect: Effect, durable: bool) {
-        match effect {
-            Effect::Send { to, notice } => self.tell(node, to, &notice, durable),
-            Effect::Broadcast { to, event } => {
-                self.witness(node, &event, durable);
-                for connection_id in to.iter() {
-                    self.push(*connection_id, event.frame.clone(), durable);
-                }
-            }
-            Effect::Relay { to, frame, .. } => self.push(to, frame, false),
-            Effect::Disconnect {
-                connection_id,
-                reason,
-            } => {
-                if let Some(link) = self.links.get_mut(&connection_id) {
-                    link.pending.goodbye = Some((reason, None));
-                }
-            }
-            Effect::Reply { .. } => {}
-            Effect::OpenSession {
+    fn carry_out(&mut self, node: &mut Node, action: Action) {
+        match action {
+            Action::Reply { .. } => {}
+            Action::OpenSession {
                 session_id,
                 start_time,
             } => node.notes.open(self.room_id(), session_id, start_time),
-            Effect::StoreBan { user_id, .. } => node.notes.ban(self.room_id(), user_id),
-            Effect::Closed { session } => {
-                if session.is_some() {
-                    node.notes.closed();
-                }
-                self.is_finished = true;
-            }
+            Action::StoreBan { user_id, .. } => node.notes.ban(self.room_id(), user_id),
+            Action::RecordSession(_) => node.notes.closed(),
         }
     }
 
-    /// What is told to the room is told to the checks.
-    fn witness(&self, node: &Node, event: &callboard::room::record::TailEvent, durable: bool) {
-        let room = self.owner.room();
+    /// What the room tells is told to the checks.
+    fn watch(&self, node: &Node, released: &Released) {
+        match &released.effect {
+            Effect::Broadcast { event, .. } => {
+                self.check_event(node, event, released.is_durable);
+            }
+            Effect::Send {
+                to,
+                notice: Notice::RoomJoined(_) | Notice::RoomResumed(_),
+            } => {
+                let user_id = self.host.outbox(*to).map(|outbox| outbox.connection);
+                let seat = user_id.map(|user_id| (self.room_id(), user_id));
+                node.world.wire(*to, |wire| wire.seat = seat);
+            }
+            _ => {}
+        }
+    }
+
+    fn check_event(&self, node: &Node, event: &TailEvent, durable: bool) {
+        let room = self.host.room();
         let Some(session) = self.session() else {
             return;
         };
@@ -447,7 +381,7 @@ impl Hosted {
             ));
         }
         if let Some(ms) = node.world.seat_lost_ms(room_id, user_id)
-            && ms + HANDOVER_MS < GRACE_MS
+            && ms + HAND_OFF_MS < GRACE_MS
             && !node.world.is_excused(room_id)
         {
             node.world.violate(format!(
@@ -456,100 +390,55 @@ impl Hosted {
         }
     }
 
-    fn tell(&mut self, node: &Node, to: ConnectionId, notice: &Notice, durable: bool) {
-        self.push(to, notice.encode(durable), durable);
-        if matches!(notice, Notice::RoomJoined(_) | Notice::RoomResumed(_)) {
-            let room_id = self.room_id();
-            let user_id = self.links.get(&to).and_then(|link| link.user_id);
-            let seat = user_id.map(|user_id| (room_id, user_id));
-            node.world.wire(to, |wire| wire.seat = seat);
-            for (target, frame) in self.owner.joined(to) {
-                self.push(target, frame, false);
+    fn write(&mut self, node: &mut Node) {
+        let is_durable = !self.host.owner().is_degraded();
+        for connection_id in self.host.take_listed(usize::MAX) {
+            let Some(outbox) = self.host.outbox_mut(connection_id) else {
+                continue;
+            };
+            let (_, frames) = outbox.start_write();
+            let frames: Vec<_> = frames
+                .iter()
+                .map(|frame| (frame.clone(), is_durable))
+                .collect();
+            outbox.clear();
+            if let Some(closing) = outbox.closing() {
+                let machine = match closing.next_owner {
+                    NextOwner::Node(owner) => node.world.machine_named(owner),
+                    NextOwner::AnyNode | NextOwner::Unknown => None,
+                };
+                self.host.remove(connection_id);
+                node.dismiss(connection_id, frames, closing.reason, machine);
+            } else if !frames.is_empty() {
+                let delivery = Delivery {
+                    frames,
+                    goodbye: None,
+                };
+                node.world.down(connection_id, delivery);
             }
         }
     }
 
-    fn push(&mut self, to: ConnectionId, frame: ByteString, durable: bool) {
-        if let Some(link) = self.links.get_mut(&to) {
-            link.pending.frames.push((frame, durable));
+    /// Closes the connections that have no goodbye, as the room actor does.
+    fn part_with_all(&mut self, node: &mut Node) {
+        let left: Vec<ConnectionId> = self.host.outboxes().map(|(id, _)| id).collect();
+        for connection_id in left {
+            self.host.remove(connection_id);
+            node.hang_up(connection_id);
         }
     }
 
-    fn flush(&mut self, node: &mut Node) {
-        let mut over = Vec::new();
-        for (connection_id, link) in &mut self.links {
-            if link.pending.goodbye.is_some() {
-                over.push(*connection_id);
-            } else if !link.pending.frames.is_empty() {
-                let delivery = std::mem::take(&mut link.pending);
-                node.world.down(*connection_id, delivery);
-            }
-        }
-        for connection_id in over {
-            if let Some(link) = self.links.remove(&connection_id)
-                && let Some((reason, machine)) = link.pending.goodbye
-            {
-                node.dismiss(connection_id, link.pending.frames, reason, machine);
-            }
-        }
-    }
-
-    fn say_goodbye_to_all(
-        &mut self,
-        node: &mut Node,
-        reason: GoodbyeReason,
-        process: Option<usize>,
-    ) {
-        let machine = process.map(|process| node.world.machine_of(process));
-        for link in self.links.values_mut() {
-            link.pending.goodbye.get_or_insert((reason, machine));
-        }
-        self.flush(node);
-    }
-
-    fn give_up(&mut self, node: &mut Node, owner: Option<NodeId>) {
-        if self.is_finished {
-            return;
-        }
-        node.world.log(format_args!(
-            "n{} gives {} up",
-            node.process,
-            short(self.room_id())
-        ));
-        self.owner.fall_silent();
-        let process = owner.and_then(|owner| node.world.process_named(owner));
-        self.say_goodbye_to_all(node, GoodbyeReason::Moved, process);
-        self.is_finished = true;
-    }
-
-    fn end_if_done(&mut self, node: &mut Node) {
-        let is_due = self.departing == Some(Departure::Settling)
-            && self.owner.is_settled()
-            && !self.is_finished;
-        if is_due {
-            self.departing = Some(Departure::HandingOver);
-            self.hand_over(node);
-        }
-        if self.is_finished {
-            self.say_goodbye_to_all(node, GoodbyeReason::Ended, None);
-        }
-    }
-
-    fn hand_over(&mut self, node: &mut Node) {
+    fn offer_hand_off(&self, node: &mut Node, former: Ownership) {
         let (room_id, number) = (self.room_id(), self.number);
-        let former = Ownership {
-            owner: Some(node.node_id),
-            epoch: self.owner.room().epoch(),
-        };
         let (calls, registry) = (node.calls.clone(), Arc::clone(&node.registry));
         let (mirror, own) = (Arc::clone(&node.mirror), node.node_id);
         node.work.push(Box::pin(async move {
-            let successor = calls.hand_over(&registry, room_id, former).await;
+            let successor = calls.hand_off(&registry, room_id, former).await;
             if successor.is_none() {
                 // What could not be released is taken over.
                 let _ = mirror.release(room_id, own, former.epoch).await;
             }
-            Done::HandedOver {
+            Done::HandedOff {
                 room_id,
                 number,
                 successor,
@@ -557,24 +446,24 @@ impl Hosted {
         }));
     }
 
-    pub fn handed_over(&mut self, node: &mut Node, successor: Option<usize>) {
-        self.say_goodbye_to_all(node, GoodbyeReason::Draining, successor);
-        self.is_finished = true;
-    }
-
-    pub fn depart(&mut self, node: &mut Node) {
-        if self.departing.is_some() {
-            return;
-        }
-        if !self.owner.room().is_closed() {
-            self.run(node, Input::Suspend);
-        }
-        self.departing = Some(Departure::Settling);
+    pub fn handed_off(&mut self, node: &mut Node, successor: Option<NodeId>) {
+        self.host.handed_off(successor);
         self.settle(node);
     }
 
-    pub fn abandon(&mut self, node: &mut Node) {
-        self.say_goodbye_to_all(node, GoodbyeReason::Draining, None);
-        self.is_finished = true;
+    pub fn hand_off(&mut self, node: &mut Node) {
+        self.host.hand_off(moment(node));
+        self.settle(node);
     }
+
+    pub fn stop(&mut self, node: &mut Node) {
+        self.host.stop();
+        self.settle(node);
+    }
+}
+
+fn moment(node: &Node) -> Moment {
+    let now = node.world.now();
+    let lease = node.claimant.lease.shared().view(now);
+    Moment { now, lease }
 }

@@ -1,7 +1,9 @@
-//! The room, its owner, the lease and the claims of several processes in a simulated world: seeds, virtual time, people who come
-//! back and repeat, a mirror that delays, forgets and is cut off. The promises of the README are checked on every run.
+//! The room, its owner, the lease and the claims of several processes in a simulated world: seeds,
+//! virtual time, people who come back and repeat, a mirror that delays, forgets and is cut off. The
+//! promises of the README are checked on every run.
 //!
-//! `SIMULATION_SEEDS=10000 cargo test --release --test simulation` for a long run; `SIMULATION_SEED=17` replays one with its log.
+//! `SIMULATION_SEEDS=10000 cargo test --release --test simulation` for a long run;
+//! `SIMULATION_SEED=17` replays one with its log.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! One process's way to the one mirror: it takes time, is cut, loses answers. What is written is told to the truth.
+//! One process's way to the one mirror: it takes time, is cut, loses answers. What is written is
+//! told to the truth.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -147,7 +148,8 @@ impl SimMirror {
         })
     }
 
-    /// The call goes on in a task of its own: a process that stands still or dies does not take it back.
+    /// The call goes on in a task of its own: a process that stands still or dies does not take it
+    /// back.
     async fn call<T: Send + 'static>(
         &self,
         name: &'static str,
@@ -168,7 +170,7 @@ impl SimMirror {
                 world.log(format_args!("n{process} loses the answer of {name}"));
                 return drop_later(answer).await;
             }
-            // The asker may be gone.
+            // The waiter may be gone.
             let _ = answer.send(result);
         });
         match tokio::time::timeout(CALL_TIMEOUT, answered).await {
@@ -178,7 +180,7 @@ impl SimMirror {
     }
 }
 
-/// The asker waits in vain.
+/// The waiter waits in vain.
 async fn drop_later<T>(answer: oneshot::Sender<T>) {
     tokio::time::sleep(CALL_TIMEOUT).await;
     drop(answer);

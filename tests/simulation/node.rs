@@ -7,10 +7,10 @@ use std::{
 };
 
 use callboard::{
-    claims::{Claimant, Peers, StartError, Started, Tenure},
+    claims::{Claimant, LeaseHandle, NodeLiveness, StartError, Started},
     cluster::{Identity, Neighbour, Registry},
     ids::{ConnectionId, NodeId, RoomId, Seq, SessionId, StayId, Timestamp, UserId},
-    lease::{Judgement, Lease, MirrorAnswer},
+    lease::{ExpiryCause, Lease, MirrorAnswer},
     mirror::{CommitOutcome, MirrorFault, NodeRecord, Ownership, RoomMirror},
     owner::Recovery,
     protocol::{Code, Command, GoodbyeReason, Kind, Rejection, encode_error},
@@ -28,7 +28,7 @@ use crate::{
     notes::Notes,
     peers::SimCalls,
     plan::DEADLINES,
-    sql::{SimLedger, TENANT},
+    sql::{SimHistory, TENANT},
     world::{Delivery, World},
 };
 
@@ -122,10 +122,10 @@ pub enum Done {
         outcome: CommitOutcome,
         recovery: Recovery,
     },
-    HandedOver {
+    HandedOff {
         room_id: RoomId,
         number: u64,
-        successor: Option<usize>,
+        successor: Option<NodeId>,
     },
     Beat {
         sent_at: Timestamp,
@@ -144,7 +144,7 @@ pub enum Done {
 pub enum Right {
     Join,
     Takeover,
-    Handover(Ownership),
+    HandOff(Ownership),
 }
 
 /// A join that is on its way to a room.
@@ -155,7 +155,7 @@ pub struct Attempt {
     until: Timestamp,
 }
 
-enum Asker {
+enum Waiter {
     Join(Box<Attempt>),
     Other(Right, oneshot::Sender<bool>),
 }
@@ -178,7 +178,7 @@ pub struct Node {
     pub work: FuturesUnordered<BoxFuture<'static, Done>>,
     pub notes: Notes,
     rooms: BTreeMap<RoomId, Hosted>,
-    starting: BTreeMap<RoomId, Vec<Asker>>,
+    starting: BTreeMap<RoomId, Vec<Waiter>>,
     stages: BTreeMap<ConnectionId, Stage>,
     record: NodeRecord,
     numbers: u64,
@@ -232,7 +232,7 @@ impl Node {
         let node_id = world.processes(|processes| processes[process].node_id);
         let now = world.now();
         let mirror: Arc<dyn RoomMirror> = Arc::new(SimMirror::new(Arc::clone(&world), process));
-        let tenure = Tenure::leased(Lease::new(DEADLINES, world.plan.policy, now));
+        let lease = LeaseHandle::leased(Lease::new(DEADLINES, world.plan.policy, now));
         let calls = SimCalls {
             world: Arc::clone(&world),
             process,
@@ -247,17 +247,17 @@ impl Node {
             Arc::clone(&mirror),
             identity,
             world.clock,
-            tenure.clone(),
+            lease.clone(),
             Arc::new(calls.clone()),
-            DEADLINES.expiry_ms,
+            DEADLINES,
         ));
         let claimant = Claimant::new(
             node_id,
             world.clock,
             Arc::clone(&mirror),
-            Arc::new(SimLedger(Arc::clone(&world))),
-            Arc::clone(&registry) as Arc<dyn Peers>,
-            tenure,
+            Arc::new(SimHistory(Arc::clone(&world))),
+            Arc::clone(&registry) as Arc<dyn NodeLiveness>,
+            lease,
             Arc::clone(&world.plan.rules),
         );
         Self {
@@ -312,8 +312,8 @@ impl Node {
         let now = self.world.now();
         if self.pulse_at <= now {
             self.pulse_at = now.plus_ms(PULSE_MS);
-            if let Some(mut lease) = self.claimant.tenure.lease() {
-                lease.look(now);
+            if let Some(mut lease) = self.claimant.lease.lock() {
+                lease.observe(now);
             }
             self.keep_up(now);
             self.judge(now);
@@ -377,8 +377,8 @@ impl Node {
     fn judge(&mut self, now: Timestamp) {
         let has_ended = self
             .claimant
-            .tenure
-            .lease()
+            .lease
+            .lock()
             .is_some_and(|lease| lease.generation().is_some() && lease.has_ended(now));
         if has_ended && self.judge_at.is_some_and(|at| at <= now) {
             self.judge_at = None;
@@ -390,7 +390,7 @@ impl Node {
     }
 
     fn search_orphans(&mut self) {
-        let (mirror, peers, own) = (
+        let (mirror, liveness, own) = (
             Arc::clone(&self.mirror),
             Arc::clone(&self.registry),
             self.node_id,
@@ -400,7 +400,7 @@ impl Node {
             .processes(|processes| processes[self.process].inbox.clone());
         self.work.push(Box::pin(async move {
             // The next search finds what this one could not.
-            let _ = take_over_orphans(mirror, peers, own, inbox).await;
+            let _ = take_over_orphans(mirror, liveness, own, inbox).await;
             Done::Searched
         }));
     }
@@ -420,7 +420,7 @@ impl Node {
             }
             NodeMessage::AskMirror { reply } => {
                 let now = self.world.now();
-                let lease = self.claimant.tenure.lease();
+                let lease = self.claimant.lease.lock();
                 // Who asked may have given up.
                 let _ = reply.send(lease.and_then(|lease| lease.has_mirror_for(now)));
             }
@@ -433,9 +433,9 @@ impl Node {
                 room_id,
                 former,
                 reply,
-            } => self.find(room_id, Asker::Other(Right::Handover(former), reply)),
+            } => self.find(room_id, Waiter::Other(Right::HandOff(former), reply)),
             NodeMessage::TakeOver { room_id, reply } => {
-                self.find(room_id, Asker::Other(Right::Takeover, reply));
+                self.find(room_id, Waiter::Other(Right::Takeover, reply));
             }
             NodeMessage::Drain => self.drain(),
             NodeMessage::Describe { reply } => {
@@ -468,7 +468,7 @@ impl Node {
                     join: Box::new(join),
                     until: self.world.now().plus_ms(JOIN_PATIENCE_MS),
                 };
-                self.find(room_id, Asker::Join(Box::new(attempt)));
+                self.find(room_id, Waiter::Join(Box::new(attempt)));
             }
             (Stage::InRoom(room_id), frame) => {
                 let room_id = *room_id;
@@ -507,22 +507,22 @@ impl Node {
     }
 
     /// Brings somebody to a room, which is started first if it must be.
-    fn find(&mut self, room_id: RoomId, asker: Asker) {
+    fn find(&mut self, room_id: RoomId, waiter: Waiter) {
         if self.rooms.contains_key(&room_id) {
-            return self.answer(room_id, asker, Ok(()));
+            return self.answer(room_id, waiter, Ok(()));
         }
         if self.is_draining() {
-            return self.answer(room_id, asker, Err(StartError::Unavailable));
+            return self.answer(room_id, waiter, Err(StartError::Unavailable));
         }
         if let Some(waiting) = self.starting.get_mut(&room_id) {
-            waiting.push(asker);
+            waiting.push(waiter);
             return;
         }
-        let right = match &asker {
-            Asker::Join(_) => Right::Join,
-            Asker::Other(right, _) => *right,
+        let right = match &waiter {
+            Waiter::Join(_) => Right::Join,
+            Waiter::Other(right, _) => *right,
         };
-        self.starting.insert(room_id, vec![asker]);
+        self.starting.insert(room_id, vec![waiter]);
         self.start(room_id, right);
     }
 
@@ -532,7 +532,7 @@ impl Node {
             let result = match right {
                 Right::Join => claimant.start(room_id, Some(TENANT)).await,
                 Right::Takeover => claimant.start(room_id, None).await,
-                Right::Handover(former) => claimant.take_from(room_id, former).await,
+                Right::HandOff(former) => claimant.take_from(room_id, former).await,
             };
             Done::Started {
                 room_id,
@@ -562,19 +562,19 @@ impl Node {
                     short(room_id)
                 ));
                 // Whoever asks by another right may succeed.
-                let others = waiting.iter().position(|asker| {
-                    matches!(asker, Asker::Join(_)) && right == Right::Takeover
-                        || matches!(asker, Asker::Other(other @ Right::Handover(_), _) if *other != right)
+                let others = waiting.iter().position(|waiter| {
+                    matches!(waiter, Waiter::Join(_)) && right == Right::Takeover
+                        || matches!(waiter, Waiter::Other(other @ Right::HandOff(_), _) if *other != right)
                 });
                 if let Some(index) = others {
                     let next = match &waiting[index] {
-                        Asker::Join(_) => Right::Join,
-                        Asker::Other(right, _) => *right,
+                        Waiter::Join(_) => Right::Join,
+                        Waiter::Other(right, _) => *right,
                     };
-                    let (again, told): (Vec<Asker>, Vec<Asker>) =
-                        waiting.drain(..).partition(|asker| match asker {
-                            Asker::Join(_) => next == Right::Join,
-                            Asker::Other(right, _) => *right == next,
+                    let (again, told): (Vec<Waiter>, Vec<Waiter>) =
+                        waiting.drain(..).partition(|waiter| match waiter {
+                            Waiter::Join(_) => next == Right::Join,
+                            Waiter::Other(right, _) => *right == next,
                         });
                     self.starting.insert(room_id, again);
                     self.start(room_id, next);
@@ -583,18 +583,18 @@ impl Node {
                 Err(error)
             }
         };
-        for asker in waiting {
-            self.answer(room_id, asker, result);
+        for waiter in waiting {
+            self.answer(room_id, waiter, result);
         }
     }
 
-    fn answer(&mut self, room_id: RoomId, asker: Asker, found: Result<(), StartError>) {
-        match asker {
-            Asker::Other(_, reply) => {
+    fn answer(&mut self, room_id: RoomId, waiter: Waiter, found: Result<(), StartError>) {
+        match waiter {
+            Waiter::Other(_, reply) => {
                 // Who asked may have given up.
                 let _ = reply.send(!matches!(found, Err(StartError::Unavailable)));
             }
-            Asker::Join(attempt) => match found {
+            Waiter::Join(attempt) => match found {
                 Ok(()) => self.enter(attempt),
                 Err(StartError::Elsewhere(owner)) => {
                     let process = self.world.process_named(owner);
@@ -637,6 +637,12 @@ impl Node {
         self.world.node_closes(connection_id);
     }
 
+    /// Closes a connection without a word.
+    pub fn hang_up(&mut self, connection_id: ConnectionId) {
+        self.stages.remove(&connection_id);
+        self.world.node_closes(connection_id);
+    }
+
     fn enter(&mut self, attempt: Box<Attempt>) {
         let connection_id = attempt.connection_id;
         if !matches!(self.stages.get(&connection_id), Some(Stage::Joining(_))) {
@@ -656,7 +662,7 @@ impl Node {
         }
         let stage = self.stages.insert(connection_id, Stage::InRoom(room_id));
         let join = attempt.join;
-        self.with_room(room_id, None, |room, node| room.enter(node, join));
+        self.with_room(room_id, None, |room, node| room.join(node, join));
         if let Some(Stage::Joining(waiting)) = stage {
             for frame in waiting {
                 self.with_room(room_id, None, |room, node| {
@@ -684,7 +690,7 @@ impl Node {
     }
 
     fn keep(&mut self, room_id: RoomId, room: Hosted) {
-        if !room.is_finished {
+        if !room.has_ended() {
             self.rooms.insert(room_id, room);
         }
     }
@@ -714,12 +720,12 @@ impl Node {
             } => self.with_room(room_id, Some(number), |room, node| {
                 room.recovered(node, to, outcome, recovery);
             }),
-            Done::HandedOver {
+            Done::HandedOff {
                 room_id,
                 number,
                 successor,
             } => self.with_room(room_id, Some(number), |room, node| {
-                room.handed_over(node, successor);
+                room.handed_off(node, successor);
             }),
             Done::Beat { sent_at, written } => {
                 self.beat_at = Some(sent_at.plus_ms(DEADLINES.heartbeat_ms).max(now));
@@ -729,18 +735,18 @@ impl Node {
             Done::Introduced => self.introduce_at = Some(now.plus_ms(DEADLINES.heartbeat_ms)),
             Done::Judged(answers) => {
                 self.judge_at = Some(now.plus_ms(DEADLINES.heartbeat_ms));
-                self.judged(now, &answers);
+                self.diagnosed(now, &answers);
             }
             Done::Searched => self.orphans_at = Some(now.plus_ms(ORPHANS_MS)),
             Done::Noted => self.notes.done(now),
-            Done::TryAgain(attempt) => self.find(attempt.room_id, Asker::Join(attempt)),
+            Done::TryAgain(attempt) => self.find(attempt.room_id, Waiter::Join(attempt)),
             Done::Left => self.has_left = true,
         }
     }
 
     fn beat(&mut self, sent_at: Timestamp, written: Result<String, MirrorFault>) {
         let now = self.world.now();
-        let had_ended = match (&written, self.claimant.tenure.lease()) {
+        let had_ended = match (&written, self.claimant.lease.lock()) {
             (Ok(generation), Some(mut lease)) => lease.renew(sent_at, now, generation).had_ended,
             (Err(_), Some(mut lease)) => {
                 lease.miss();
@@ -766,21 +772,21 @@ impl Node {
         }
     }
 
-    fn judged(&mut self, now: Timestamp, answers: &[MirrorAnswer]) {
-        let judgement = self
+    fn diagnosed(&mut self, now: Timestamp, answers: &[MirrorAnswer]) {
+        let cause = self
             .claimant
-            .tenure
-            .lease()
+            .lease
+            .lock()
             .filter(|lease| lease.has_ended(now))
-            .map(|mut lease| lease.judged(now, answers));
-        let Some(judgement) = judgement else { return };
+            .map(|mut lease| lease.diagnose(now, answers));
+        let Some(cause) = cause else { return };
         self.world.log(format_args!(
-            "n{} judges {judgement:?} from {answers:?}",
+            "n{} judges {cause:?} from {answers:?}",
             self.process
         ));
-        if judgement != Judgement::Unknown {
+        if cause != ExpiryCause::Unknown {
             for room_id in self.room_ids() {
-                self.with_room(room_id, None, Hosted::look_again);
+                self.with_room(room_id, None, Hosted::check_lease);
             }
         }
     }
@@ -797,7 +803,7 @@ impl Node {
         self.record.state = "draining".to_owned();
         self.drains_until = Some(self.world.now().plus_ms(DRAIN_PATIENCE_MS));
         for room_id in self.room_ids() {
-            self.with_room(room_id, None, Hosted::depart);
+            self.with_room(room_id, None, Hosted::hand_off);
         }
     }
 
@@ -807,7 +813,7 @@ impl Node {
         }
         self.is_leaving = true;
         for room_id in self.room_ids() {
-            self.with_room(room_id, None, Hosted::abandon);
+            self.with_room(room_id, None, Hosted::stop);
         }
         let (mirror, own) = (Arc::clone(&self.mirror), self.node_id);
         self.work.push(Box::pin(async move {
@@ -820,18 +826,19 @@ impl Node {
     }
 }
 
-/// As in `cluster/orphans.rs`.
+/// As in `node/orphans.rs`.
 async fn take_over_orphans(
     mirror: Arc<dyn RoomMirror>,
-    peers: Arc<Registry>,
+    liveness: Arc<Registry>,
     own: NodeId,
     inbox: mpsc::UnboundedSender<NodeMessage>,
 ) -> Result<(), MirrorFault> {
     for node in mirror.nodes().await? {
-        // Its own are those that it has given up, or whose claim's answer was lost; nobody else takes them while it lives.
+        // Its own are those that it has given up, or whose claim's answer was lost; nobody else
+        // takes them while it lives.
         let is_own = node.node_id == own;
         if !is_own {
-            let former = peers.former(node.node_id).await?;
+            let former = liveness.liveness_of(node.node_id).await?;
             if !former.is_gone && !former.has_expired {
                 continue;
             }

@@ -1,4 +1,5 @@
-//! What a process brings into SQL: opened sessions, bans, and what waits in the mirror's outbox; as the recorder does.
+//! What a process brings into SQL: opened sessions, bans, and what waits in the mirror's outbox; as
+//! the recorder does.
 
 use std::{collections::VecDeque, sync::Arc};
 

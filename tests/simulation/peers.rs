@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use callboard::{
     cluster::{Calls, Neighbour, Probe, Registry},
-    ids::RoomId,
+    ids::{NodeId, RoomId},
     lease::MirrorAnswer,
     mirror::Ownership,
 };
@@ -32,13 +32,13 @@ pub struct SimCalls {
 }
 
 impl SimCalls {
-    /// Asks the others to take a room; answers the process that did.
-    pub async fn hand_over(
+    /// Asks the others to take a room. Returns the one that did.
+    pub async fn hand_off(
         &self,
         registry: &Registry,
         room_id: RoomId,
         former: Ownership,
-    ) -> Option<usize> {
+    ) -> Option<NodeId> {
         for successor in registry.successors().into_iter().take(3) {
             let process = self.world.process_named(successor.node_id)?;
             let (reply, answer) = oneshot::channel();
@@ -49,13 +49,14 @@ impl SimCalls {
             };
             let asked = self.ask(process, take, answer);
             if let Ok(Some(true)) = timeout(TAKE_PATIENCE, asked).await {
-                return Some(process);
+                return Some(successor.node_id);
             }
         }
         None
     }
 
-    /// A question to another process, there and back. None: it hears nothing, or its answer is lost.
+    /// A question to another process, there and back. None: it hears nothing, or its answer is
+    /// lost.
     async fn ask<T>(
         &self,
         process: usize,

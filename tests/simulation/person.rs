@@ -1,5 +1,5 @@
-//! A person with a client that keeps its side of the contract: resumes, repeats what is unanswered, obeys the goodbye. What it
-//! sees is checked frame by frame.
+//! A person with a client that keeps its side of the contract: resumes, repeats what is unanswered,
+//! obeys the goodbye. What it sees is checked frame by frame.
 
 use std::{collections::VecDeque, sync::Arc};
 

@@ -194,7 +194,8 @@ impl Plan {
     }
 
     fn invent_faults(&mut self, random: &mut Random) {
-        // A run is about a few kinds of trouble: their combinations are seen more often than the sum of all.
+        // A run is about a few kinds of trouble: their combinations are seen more often than the
+        // sum of all.
         let kinds: Vec<Trouble> = (0..random.between(1, 4))
             .map(|_| TROUBLES[random.below(TROUBLES.len())])
             .collect();

@@ -1,4 +1,5 @@
-//! One run of a plan: trouble, healing, a look at what is left, farewell, and a look at what SQL has.
+//! One run of a plan: trouble, healing, a look at what is left, farewell, and a look at what SQL
+//! has.
 
 use std::{collections::BTreeMap, fmt::Write, sync::Arc};
 
@@ -418,7 +419,8 @@ impl Run {
         open.map(|session| format!("session {session} is open in SQL"))
     }
 
-    /// one-session: every session that the mirror had is a closed row, and those of a room do not overlap.
+    /// one-session: every session that the mirror had is a closed row, and those of a room do not
+    /// overlap.
     fn check_sessions(&self) {
         let world = &self.world;
         world.truth(|truth| {

@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use callboard::{
-    claims::{Beginning, Ledger},
+    claims::{SessionHistory, StoredRoom},
     ids::{RoomId, SessionId, TenantId, Timestamp, UserId},
     protocol::EndReason,
     room::{
@@ -101,9 +101,9 @@ impl Sql {
 }
 
 /// One process's way to SQL.
-pub struct SimLedger(pub Arc<World>);
+pub struct SimHistory(pub Arc<World>);
 
-impl SimLedger {
+impl SimHistory {
     /// Calls that are answered; the lock is not held over the wait.
     async fn enter(&self) -> Result<(), StoreFault> {
         let delay = self.0.random(|random| random.between(1, 8));
@@ -117,8 +117,8 @@ impl SimLedger {
 }
 
 #[async_trait]
-impl Ledger for SimLedger {
-    async fn beginning(&self, room_id: RoomId) -> Result<Option<Beginning>, StoreFault> {
+impl SessionHistory for SimHistory {
+    async fn stored_room(&self, room_id: RoomId) -> Result<Option<StoredRoom>, StoreFault> {
         self.enter().await?;
         let plan = self.0.plan.rooms.iter();
         let mut rooms = plan.filter(|room| room.room_id == room_id);
@@ -130,7 +130,7 @@ impl Ledger for SimLedger {
             let bans = bans.map(|(_, user_id)| (*user_id, ban.clone())).collect();
             (bans, sql.open_sessions(room_id))
         });
-        Ok(rooms.next().map(|room| Beginning {
+        Ok(rooms.next().map(|room| StoredRoom {
             basis: RoomBasis {
                 room_id,
                 tenant_id: TENANT,

@@ -1,5 +1,5 @@
-//! What lies between the processes, the people and the mirror: time, wires, chance, the log. Whatever happens later is an event
-//! in one queue, in one order.
+//! What lies between the processes, the people and the mirror: time, wires, chance, the log.
+//! Whatever happens later is an event in one queue, in one order.
 
 use std::{
     collections::BTreeMap,
@@ -328,6 +328,12 @@ impl World {
                 .iter()
                 .position(|process| process.node_id == node_id)
         })
+    }
+
+    /// The machine of the process with this id.
+    pub fn machine_named(&self, node_id: NodeId) -> Option<usize> {
+        self.process_named(node_id)
+            .map(|process| self.machine_of(process))
     }
 
     pub fn machine_of(&self, process: usize) -> usize {

@@ -1,4 +1,4 @@
-//! The way of a `JoinRoom` into its room, wherever that is: on this node, or through a socket to the node that owns it.
+//! Brings a `JoinRoom` to its room: on this node, or through a socket to the node that owns it.
 
 use std::time::Duration;
 
@@ -15,7 +15,9 @@ use url::Url;
 
 use crate::{
     actor::{
-        gate::{Gate, JOIN_PATIENCE, JoinAttempt, Knocked, Person, TRY_AGAIN, unavailable},
+        join_service::{
+            JOIN_PATIENCE, JoinAttempt, JoinService, JoinTarget, Person, TRY_AGAIN, unavailable,
+        },
         room::RoomActor,
     },
     cluster::{
@@ -29,9 +31,10 @@ use crate::{
     protocol::{Goodbye, GoodbyeReason, Refusal, ResumeRequest},
 };
 
-/// Wait before the gate is asked again for an owner that does not answer: it may be gone soon.
+/// Wait before the next attempt at an owner that does not answer: it may be gone soon.
 const AGAIN_AFTER_SILENCE: Duration = Duration::from_millis(100);
-/// What one more attempt at an owner may take: no attempt begins later than this before the joiner's patience ends.
+/// How long one attempt at an owner may take. No attempt starts later than this before
+/// [`JOIN_PATIENCE`] ends.
 const ATTEMPT: Duration = Duration::from_millis(1_000);
 /// How the encoding of an `Error` begins.
 const ERROR: &str = r#"{"type":"Error""#;
@@ -41,33 +44,33 @@ const GOODBYE: &str = r#"{"type":"Goodbye""#;
 /// Where a connection comes from.
 #[derive(Clone, Debug)]
 pub enum Origin {
-    /// From a client, who has a token.
+    /// A client with a token.
     Client,
-    /// From another node, which has verified the token of this person.
+    /// Another node, which has verified this person.
     Node(Person),
 }
 
-/// Where a connection has been let in.
+/// Where a connection has joined.
 pub(super) enum Entered {
     /// A room of this node.
     Here(Addr<RoomActor>),
-    /// The owner's node has answered.
+    /// At the owner's node.
     There(Box<Opened>),
 }
 
-/// A socket to the owner of a room that has begun to answer.
+/// A socket to the owner of a room, with its first answers.
 pub(super) struct Opened {
-    /// The rest of the conversation.
+    /// Carries everything after that.
     pub(super) socket: NodeSocket,
-    /// What the owner has said so far, for the client.
+    /// The owner's first messages, for the client.
     pub(super) said: Vec<ByteString>,
-    /// Where the client finds the room without this node.
+    /// The room's signal URL at the owner.
     pub(super) url: Option<Url>,
     /// Pays for the file of `socket`.
     pub(super) permit: FdPermit,
 }
 
-/// A `JoinRoom` on its way to the owner: the caller's token stays here.
+/// The `JoinRoom` that goes to the owner, without the client's token.
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "JoinRoom", rename_all = "camelCase")]
 struct ForwardedJoin<'a> {
@@ -81,47 +84,48 @@ struct ForwardedJoin<'a> {
     region: Option<&'a str>,
 }
 
-/// Lets a connection in.
+/// Lets a connection join.
 pub(super) async fn enter(
-    gate: &Gate,
+    joins: &JoinService,
     attempt: JoinAttempt,
     token: &str,
     origin: Origin,
 ) -> Result<Entered, Refusal> {
     let decided = async {
         match origin {
-            Origin::Client => enter_anywhere(gate, &attempt, token).await,
-            Origin::Node(person) => gate.enter_here(&attempt, &person).await.map(Entered::Here),
+            Origin::Client => enter_anywhere(joins, &attempt, token).await,
+            Origin::Node(person) => joins.enter_here(&attempt, &person).await.map(Entered::Here),
         }
     };
     match timeout(JOIN_PATIENCE, decided).await {
         Ok(entered) => entered,
-        Err(_) => Err(gate.give_up(attempt.room_id, attempt.connection_id)),
+        Err(_) => Err(joins.give_up(attempt.room_id, attempt.connection_id)),
     }
 }
 
-/// Asks the gate again for as long as the owner cannot be reached: it may have moved, or be taken over.
+/// Tries again while the owner cannot be reached: the room may have moved, or be taken over.
 async fn enter_anywhere(
-    gate: &Gate,
+    joins: &JoinService,
     attempt: &JoinAttempt,
     token: &str,
 ) -> Result<Entered, Refusal> {
     let last_attempt = Instant::now() + JOIN_PATIENCE - ATTEMPT;
-    let person = gate.identify(token, attempt.room_id).await?;
+    let person = joins.identify(token, attempt.room_id).await?;
     loop {
-        let owner = match gate.knock(attempt, &person).await? {
-            Knocked::In(room) => return Ok(Entered::Here(room)),
-            Knocked::Elsewhere(owner) => owner,
+        let owner = match joins.join(attempt, &person).await? {
+            JoinTarget::Local(room) => return Ok(Entered::Here(room)),
+            JoinTarget::Remote(owner) => owner,
         };
-        let Some(permit) = gate.fd_budget.acquire_lasting() else {
-            gate.node
+        let Some(permit) = joins.fd_budget.acquire_lasting() else {
+            joins
+                .node
                 .metrics
                 .refused_connection(RefusedConnection::Full);
             return Err(unavailable());
         };
-        let opened = reach(gate, owner, attempt, &person, permit).await;
+        let opened = reach(joins, owner, attempt, &person, permit).await;
         let outcome = client::outcome(&opened);
-        gate.node.metrics.forwarded_connection(outcome);
+        joins.node.metrics.forwarded_connection(outcome);
         let wait = match opened {
             Ok(opened) => return Ok(Entered::There(Box::new(opened))),
             Err(CallFault::Moved | CallFault::Refused) => TRY_AGAIN,
@@ -134,21 +138,21 @@ async fn enter_anywhere(
     }
 }
 
-/// Opens a socket to the owner, on the I/O runtime: an actor's thread must not wait for it.
+/// Opens a socket to the owner on the I/O runtime, so that no actor's thread waits for it.
 async fn reach(
-    gate: &Gate,
+    joins: &JoinService,
     owner: NodeId,
     attempt: &JoinAttempt,
     person: &Person,
     permit: FdPermit,
 ) -> Result<Opened, CallFault> {
-    let registry = gate.node.registry.as_ref();
+    let registry = joins.node.registry.as_ref();
     let neighbour = registry.and_then(|registry| registry.neighbour(owner));
     let neighbour = neighbour.ok_or(CallFault::Moved)?;
-    let client = gate.node.client.clone();
+    let client = joins.node.client.clone();
     let (person, join) = (person.clone(), forwarded(attempt));
     let (mut answer, opened) = oneshot::channel();
-    gate.node.io.spawn(async move {
+    joins.node.io.spawn(async move {
         let opened = tokio::select! {
             opened = open(&client, &neighbour, &person, join, permit) => opened,
             // The client is gone, or nobody waits any more.
@@ -171,7 +175,8 @@ fn forwarded(attempt: &JoinAttempt) -> String {
     serde_json::to_string(&join).expect("texts and numbers in a struct are always JSON")
 }
 
-/// The socket with the owner's first word. `Moved`: the room is not there, and the client has not been told so.
+/// The socket with the owner's first answers. Fails with `Moved` if the room is not there; the
+/// client is not told.
 async fn open(
     client: &NodeClient,
     neighbour: &Neighbour,
@@ -190,7 +195,7 @@ async fn open(
         if is_moved(&text) {
             return Err(CallFault::Moved);
         }
-        // An error at the door may be followed by a goodbye that says where the room is not.
+        // An error may be followed by a goodbye which says that the room is not there.
         let is_decided = !text.starts_with(ERROR);
         said.push(text);
         if is_decided {
@@ -205,7 +210,7 @@ async fn open(
     }
 }
 
-/// None: the socket has ended.
+/// None if the socket has ended.
 async fn next_text(socket: &mut NodeSocket) -> Option<ByteString> {
     loop {
         match socket.next().await? {

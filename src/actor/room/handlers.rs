@@ -1,89 +1,79 @@
-//! What a room's actor does with each message: handlers are synchronous, and all of them end in the rules or in a refusal.
+//! What a room's actor does with each message.
 
-use actix::{ActorContext, Handler};
+use actix::{ActorContext, Context, Handler};
 
 use super::{
     RoomActor,
-    requests::{
-        Abandon, Administer, Applied, ConnectionClosed, Depart, Enter, Forgotten, HandedOver,
-        Instruct, StillThere, Tick,
+    link::Link,
+    messages::{
+        Applied, ConnectionClosed, HandOff, HandedOff, JoinRoom, KeepAlive, RunAdmin, RunCommand,
+        Shutdown, StopNow,
     },
-    succession::Departure,
 };
 use crate::{
-    actor::link::{Farewell, Link},
+    actor::directory::Tick,
+    host::Intake,
     protocol::{GoodbyeReason, Refusal},
     room::{effect::Ticket, input::Input},
 };
 
-impl Handler<Enter> for RoomActor {
+impl RoomActor {
+    /// Runs a client's request, if the room takes requests now.
+    fn request(&mut self, context: &mut Context<Self>, input: Input) -> Applied {
+        match self.host.intake() {
+            Intake::Closing => return Applied::Closing,
+            Intake::Full => return Applied::Busy,
+            Intake::Open => {}
+        }
+        self.run(context, input);
+        if self.host.has_panicked() {
+            Applied::Failed
+        } else {
+            Applied::Done
+        }
+    }
+}
+
+impl Handler<JoinRoom> for RoomActor {
     type Result = Result<Applied, Refusal>;
 
-    fn handle(&mut self, message: Enter, context: &mut Self::Context) -> Self::Result {
-        if self.is_closing() {
+    fn handle(&mut self, message: JoinRoom, context: &mut Self::Context) -> Self::Result {
+        if self.host.is_closing() {
             return Ok(Applied::Closing);
         }
-        if message.tenant_id != self.owner.room().tenant_id() {
+        if message.tenant_id != self.host.room().tenant_id() {
             return Err(Refusal::new(
                 GoodbyeReason::Unauthorized,
                 "the token is not for this room",
             ));
         }
-        if self.owner.is_full() {
-            return Ok(Applied::Busy);
+        if self.host.intake() == Intake::Open {
+            let link = Link::new(message.actor, message.socket);
+            self.host.connect(message.join.connection_id, link);
         }
-        let link = Link::new(message.actor, message.socket);
-        self.links.insert(message.join.connection_id, link);
-        self.run(context, Input::Join(message.join));
-        Ok(self.applied())
+        Ok(self.request(context, Input::Join(message.join)))
     }
 }
 
-impl Handler<Instruct> for RoomActor {
+impl Handler<RunCommand> for RoomActor {
     type Result = Applied;
 
-    fn handle(&mut self, message: Instruct, context: &mut Self::Context) -> Applied {
-        if self.is_closing() {
-            return Applied::Closing;
-        }
-        if self.owner.is_full() {
-            return Applied::Busy;
-        }
-        self.run(
-            context,
-            Input::Command {
-                connection_id: message.connection_id,
-                id: message.id,
-                command: message.command,
-            },
-        );
-        self.applied()
+    fn handle(&mut self, message: RunCommand, context: &mut Self::Context) -> Applied {
+        let input = Input::Command {
+            connection_id: message.connection_id,
+            id: message.id,
+            command: message.command,
+        };
+        self.request(context, input)
     }
 }
 
-impl Handler<StillThere> for RoomActor {
+impl Handler<KeepAlive> for RoomActor {
     type Result = Applied;
 
-    fn handle(&mut self, message: StillThere, context: &mut Self::Context) -> Applied {
-        if self.is_closing() {
-            return Applied::Closing;
-        }
-        if self.owner.is_full() {
-            return Applied::Busy;
-        }
+    fn handle(&mut self, message: KeepAlive, context: &mut Self::Context) -> Applied {
         let connection_id = message.connection_id;
-        self.run(context, Input::KeepAlive { connection_id });
-        self.applied()
-    }
-}
-
-impl RoomActor {
-    fn applied(&self) -> Applied {
-        if self.is_poisoned {
-            Applied::Failed
-        } else {
-            Applied::Done
-        }
+        self.request(context, Input::KeepAlive { connection_id })
     }
 }
 
@@ -92,19 +82,20 @@ impl Handler<ConnectionClosed> for RoomActor {
 
     fn handle(&mut self, message: ConnectionClosed, context: &mut Self::Context) {
         let connection_id = message.connection_id;
-        self.links.remove(&connection_id);
         self.behind.remove(&connection_id);
-        if !self.is_closing() {
-            self.run(context, Input::ConnectionLost { connection_id });
+        let applied = self.host.connection_closed(self.moment(), connection_id);
+        if !self.is_over() {
+            self.push_relays(applied.map_or_else(Vec::new, |applied| applied.relays));
+            self.settle(context);
         }
     }
 }
 
-impl Handler<Administer> for RoomActor {
+impl Handler<RunAdmin> for RoomActor {
     type Result = ();
 
-    fn handle(&mut self, message: Administer, context: &mut Self::Context) {
-        if self.is_closing() || self.owner.is_full() {
+    fn handle(&mut self, message: RunAdmin, context: &mut Self::Context) {
+        if self.host.intake() != Intake::Open {
             return;
         }
         self.last_ticket += 1;
@@ -119,79 +110,65 @@ impl Handler<Tick> for RoomActor {
     type Result = ();
 
     fn handle(&mut self, _: Tick, context: &mut Self::Context) {
-        let now = self.node.clock.now();
-        self.look_at = None;
-        if self.is_over() || !self.look(context, now) {
+        self.check_at = None;
+        if self.is_over() {
             return;
         }
-        let was_degraded = self.owner.is_degraded();
-        self.owner.tick(now);
-        self.say_if_durability_changed(was_degraded);
-        self.mirror(context, now);
+        let moment = self.moment();
+        let applied = self.host.tick(moment);
+        self.push_relays(applied.map_or_else(Vec::new, |applied| applied.relays));
         self.list_behind();
-        if self.departing.is_some() || self.owner.room().is_closed() {
-            return self.settle(context);
+        if !self.host.is_closing() {
+            self.evict_silent(moment.now);
+            self.ping_quiet(moment.now);
         }
-        if self.liveness_at <= now {
-            self.evict_silent(context, now);
-        }
-        if self.ping_at <= now {
-            self.ping_at = now.plus_ms(self.node.limits.ping_interval_ms);
-            self.ping_quiet(now);
-        }
-        self.run(context, Input::Tick);
-    }
-}
-
-impl Handler<Depart> for RoomActor {
-    type Result = ();
-
-    fn handle(&mut self, message: Depart, context: &mut Self::Context) {
-        if self.is_over() || self.departing.is_some() {
-            return;
-        }
-        if !self.owner.room().is_closed() {
-            self.run(context, Input::Suspend);
-        }
-        self.departing = Some(Departure::new(message));
         self.settle(context);
     }
 }
 
-impl Handler<HandedOver> for RoomActor {
+impl Handler<HandOff> for RoomActor {
     type Result = ();
 
-    fn handle(&mut self, message: HandedOver, context: &mut Self::Context) {
-        if self.is_over() || self.is_finished {
+    fn handle(&mut self, message: HandOff, context: &mut Self::Context) {
+        if self.is_over() || self.departing.is_some() {
+            return;
+        }
+        self.departing = Some(message);
+        self.host.hand_off(self.moment());
+        self.settle(context);
+    }
+}
+
+impl Handler<HandedOff> for RoomActor {
+    type Result = ();
+
+    fn handle(&mut self, message: HandedOff, context: &mut Self::Context) {
+        if self.is_over() {
             return;
         }
         if message.successor.is_some() {
             self.node.metrics.rooms_handed_over_total.inc();
         }
-        let farewell = Farewell::to(GoodbyeReason::Draining, message.successor);
-        self.say_goodbye_to_all(&farewell);
-        self.is_finished = true;
-        self.end_if_done(context);
+        self.host.handed_off(message.successor);
+        self.settle(context);
     }
 }
 
-impl Handler<Abandon> for RoomActor {
+impl Handler<StopNow> for RoomActor {
     type Result = ();
 
-    fn handle(&mut self, _: Abandon, context: &mut Self::Context) {
-        if self.is_over() {
-            return;
+    fn handle(&mut self, _: StopNow, context: &mut Self::Context) {
+        if !self.is_over() {
+            self.host.stop();
+            self.settle(context);
         }
-        self.say_goodbye_to_all(&Farewell::from(GoodbyeReason::Draining));
-        self.is_finished = true;
-        self.end_if_done(context);
     }
 }
 
-impl Handler<Forgotten> for RoomActor {
+impl Handler<Shutdown> for RoomActor {
     type Result = ();
 
-    fn handle(&mut self, _: Forgotten, context: &mut Self::Context) {
+    fn handle(&mut self, _: Shutdown, context: &mut Self::Context) {
         context.stop();
     }
 }

@@ -1,4 +1,5 @@
-//! Nothing is published before the mirror has it; what is not state does not wait; what waits is bounded.
+//! Nothing is published before the mirror has it; what is not state does not wait; what waits is
+//! bounded.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +7,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{client::TestClient, stage::Stage};
-use crate::{actor::SpacingLimits, ids::UserId, protocol::Kind, store::DEFAULT_TENANT};
+use crate::{actor::PacingLimits, ids::UserId, protocol::Kind, store::DEFAULT_TENANT};
 
 /// Frames that a person has got so far.
 fn frames(person: &TestClient) -> usize {
@@ -120,7 +121,7 @@ async fn answer_that_the_mirror_lost_is_asked_for_again_and_published_once() {
 #[actix_web::test]
 async fn what_happens_between_two_commits_goes_together_when_the_thread_is_busy() {
     let apart = Duration::from_secs(1);
-    let stage = Stage::with(|plan| plan.actors.spacing = SpacingLimits::always(apart)).await;
+    let stage = Stage::with(|plan| plan.actors.pacing = PacingLimits::always(apart)).await;
     let (mut alice, mut bob) = stage.alice_and_bob().await;
     let joined = stage.mirror.calls().batches;
     let mut ids = Vec::new();

@@ -3,14 +3,20 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{FAIL, FAIL_LATER, client::TestClient, stage::Stage, view::View};
+use super::{client::TestClient, stage::Stage, view::View};
 use crate::{
     ids::UserId,
     protocol::{EndReason, Kind},
     store::DEFAULT_TENANT,
 };
 
-/// A command that meets the restart may be answered with `timeout`; repeated with the same id it is carried out, once.
+/// A chat text at which the rules panic.
+const FAIL: &str = "fail in the rules";
+/// A chat text at whose telling the room panics.
+const FAIL_LATER: &str = "fail outside the rules";
+
+/// A command that meets the restart may be answered with `timeout`; repeated with the same id it is
+/// carried out, once.
 async fn insist(person: &mut TestClient, command: Value) {
     let id = person.post(command.clone()).await;
     loop {
@@ -29,8 +35,9 @@ async fn room_that_panics_is_restarted_and_everybody_stays() {
     let (mut alice, mut bob) = stage.alice_and_bob().await;
     bob.command(json!({"type": "UpdateState", "isMuted": true}))
         .await;
-    let culprit = bob.post(json!({"type": "SendMessage", "text": FAIL})).await;
-    let error = bob.answer(culprit).await;
+    stage.break_rules().await;
+    let crashing_command = bob.post(json!({"type": "SendMessage", "text": FAIL})).await;
+    let error = bob.answer(crashing_command).await;
     assert_eq!(
         (&error["type"], &error["code"]),
         (&json!("Error"), &json!("internal"))
@@ -44,9 +51,12 @@ async fn room_that_panics_is_restarted_and_everybody_stays() {
     .await;
     insist(&mut bob, json!({"type": "UpdateState", "isMuted": false})).await;
     // The command that made it fail is decided: acknowledged, and not run.
-    bob.post_as(culprit, json!({"type": "SendMessage", "text": "again"}))
-        .await;
-    assert_eq!(bob.answer(culprit).await["type"], "Ack");
+    bob.post_as(
+        crashing_command,
+        json!({"type": "SendMessage", "text": "again"}),
+    )
+    .await;
+    assert_eq!(bob.answer(crashing_command).await["type"], "Ack");
     alice
         .command(json!({"type": "SendMessage", "text": "last"}))
         .await;
@@ -79,14 +89,15 @@ async fn unanswered_commands_of_others_time_out_and_may_be_repeated() {
             json!({"type": "UpdateState", "isHandRaised": true}),
         )
         .await;
-    let culprit = bob.post(json!({"type": "SendMessage", "text": FAIL})).await;
+    stage.break_rules().await;
+    let crashing_command = bob.post(json!({"type": "SendMessage", "text": FAIL})).await;
     stage
         .until("the restart", async || {
             stage.node.metrics.room_restarts_total.get() == 1
         })
         .await;
     stage.mirror.resume();
-    assert_eq!(bob.answer(culprit).await["code"], "internal");
+    assert_eq!(bob.answer(crashing_command).await["code"], "internal");
     assert_eq!(alice.answer(asked).await["code"], "timeout");
     alice
         .post_as(asked, json!({"type": "UpdateState", "isHandRaised": true}))
@@ -104,9 +115,14 @@ async fn unanswered_commands_of_others_time_out_and_may_be_repeated() {
 async fn event_that_was_committed_before_a_panic_is_seen_once_after_it() {
     let stage = Stage::new().await;
     let (mut alice, mut bob) = stage.alice_and_bob().await;
-    alice
-        .post(json!({"type": "SendMessage", "text": FAIL_LATER}))
+    stage
+        .hold_commit(
+            &mut alice,
+            json!({"type": "SendMessage", "text": FAIL_LATER}),
+        )
         .await;
+    stage.break_telling(FAIL_LATER).await;
+    stage.mirror.resume();
     for person in [&mut alice, &mut bob] {
         let event = person.next_of("MessageReceived").await;
         assert_eq!(event["text"], FAIL_LATER);
@@ -128,7 +144,8 @@ async fn event_that_was_about_to_be_told_when_the_room_panicked_is_told_by_its_s
             json!({"type": "SendMessage", "text": "on its way"}),
         )
         .await;
-    // Both go with the next commit: the first is handed to the links when the second makes the room fail.
+    // Both go with the next commit: the first is handed to the links when the second makes the room
+    // fail.
     bob.post(json!({"type": "SendMessage", "text": "about to be told"}))
         .await;
     bob.post(json!({"type": "SendMessage", "text": FAIL_LATER}))
@@ -137,6 +154,7 @@ async fn event_that_was_about_to_be_told_when_the_room_panicked_is_told_by_its_s
     bob.post(json!({"type": "SendOffer", "targetUserId": alice.user_id(), "sdp": "v=0"}))
         .await;
     alice.next_of("ReceiveOffer").await;
+    stage.break_telling(FAIL_LATER).await;
     stage.mirror.resume();
     for text in ["on its way", "about to be told", FAIL_LATER] {
         for person in [&mut alice, &mut bob] {
@@ -158,6 +176,7 @@ async fn fourth_panic_within_a_minute_ends_the_session_as_failed() {
     let stage = Stage::new().await;
     let (mut alice, mut bob) = stage.alice_and_bob().await;
     for _ in 0..3 {
+        stage.break_rules().await;
         bob.refused(json!({"type": "SendMessage", "text": FAIL}), "internal")
             .await;
         insist(
@@ -166,6 +185,7 @@ async fn fourth_panic_within_a_minute_ends_the_session_as_failed() {
         )
         .await;
     }
+    stage.break_rules().await;
     bob.post(json!({"type": "SendMessage", "text": FAIL})).await;
     for person in [&mut alice, &mut bob] {
         let ended = person.next_of("RoomEnded").await;
@@ -195,7 +215,8 @@ async fn who_is_removed_when_the_room_panics_hears_nothing_of_what_comes_after()
     stage
         .hold_commit(&mut alice, json!({"type": "UpdateState", "isMuted": true}))
         .await;
-    // Both go into the next commit, and what it releases ends at the panic: before anything is written.
+    // Both go into the next commit, and what it releases ends at the panic: before anything is
+    // written.
     alice
         .post(json!({"type": "RemoveParticipant", "userId": bob.user_id()}))
         .await;
@@ -207,6 +228,7 @@ async fn who_is_removed_when_the_room_panics_hears_nothing_of_what_comes_after()
         .post(json!({"type": "SendOffer", "targetUserId": carol_id, "sdp": "v=0"}))
         .await;
     carol.next_of("ReceiveOffer").await;
+    stage.break_telling(FAIL_LATER).await;
     stage.mirror.resume();
     bob.expect_goodbye("removed", 4002, "stop").await;
     let is_told = |view: &View| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    actor::{ActorLimits, ConnectionLimits, LinkLimits, SpacingLimits, pace},
+    actor::{ActorLimits, ConnectionLimits, LinkLimits, PacingLimits, pace},
     owner::{OwnerLimits, QueueLimits},
     protocol::Settings,
     room::rules::Rules,
@@ -20,7 +20,8 @@ pub struct Plan {
 }
 
 impl Default for Plan {
-    /// As configured by default, but the mirror counts as stalled only after longer than any test takes.
+    /// As configured by default, but the mirror counts as stalled only after longer than any test
+    /// takes.
     fn default() -> Self {
         Self {
             settings: Settings::default(),
@@ -39,7 +40,7 @@ impl Default for Plan {
                     slow_ms: 2_000,
                     outgoing_bytes_max: 512 << 10,
                 },
-                spacing: SpacingLimits::default(),
+                pacing: PacingLimits::default(),
                 ping_interval_ms: 15_000,
                 ping_timeout_ms: 35_000,
             },

@@ -1,4 +1,5 @@
-//! One node in this process: real actors, real sockets, SQLite, and a memory mirror with fault controls.
+//! One node in this process: real actors, real sockets, SQLite, and a memory mirror with fault
+//! controls.
 
 use std::{collections::BTreeMap, net::TcpListener, sync::Arc, time::Duration};
 
@@ -11,8 +12,8 @@ use uuid::Uuid;
 
 use super::{client::TestClient, plan::Plan};
 use crate::{
-    actor::{Directory, Gate, Node, RoomThreads, Rooms},
-    claims::{Alone, Claimant, Tenure},
+    actor::{HandOffFn, JoinService, Leaving, NodeContext, RoomThreads, Rooms},
+    claims::{Alone, Claimant, LeaseHandle},
     clock::Clock,
     cluster::client::NodeClient,
     fd_budget::FdBudget,
@@ -41,7 +42,7 @@ const DEADLINE: Duration = Duration::from_secs(15);
 
 /// The node with one room, owned by `host`.
 pub struct Stage {
-    pub node: Arc<Node>,
+    pub node: Arc<NodeContext>,
     pub rooms: Rooms,
     pub mirror: Arc<MemoryMirror>,
     pub room_id: RoomId,
@@ -86,7 +87,7 @@ impl Stage {
         let (room_id, host) = create_room(&node, plan.settings.clone()).await;
         let threads = RoomThreads::default();
         let rooms = Rooms::start(Arc::clone(&node), threads.clone());
-        io.spawn(Arc::clone(&node.directory).tick(node.clock));
+        io.spawn(rooms.clone().tick());
         let signing = SigningKey::from_text("a signing key that is long enough for tests").unwrap();
         let (server, url) = serve(&node, &rooms, &threads, &signing, &plan, room_id);
         threads.until_joined().await;
@@ -108,10 +109,17 @@ impl Stage {
 
     /// Ends all rooms as a stopping node without successors does.
     pub async fn stop_rooms(&self, patience: Duration) -> Option<usize> {
-        let mirror = Arc::clone(&self.mirror) as Arc<dyn RoomMirror>;
-        self.rooms
-            .stop(crate::cluster::to_nobody(mirror), patience)
-            .await
+        let mirror = Arc::clone(&self.mirror);
+        let to_nobody: HandOffFn = Arc::new(move |room_id, former| {
+            let mirror = Arc::clone(&mirror);
+            Box::pin(async move {
+                let owner = former.owner.unwrap();
+                // What cannot be released is taken over.
+                let _ = mirror.release(room_id, owner, former.epoch).await;
+                None
+            })
+        });
+        self.rooms.stop(to_nobody, patience).await
     }
 
     /// Starts one more recorder, as another process would.
@@ -121,10 +129,11 @@ impl Stage {
             mirror: Arc::clone(&node.mirror),
             store: node.store.clone(),
             metrics: node.metrics.clone(),
-            directory: Arc::clone(&node.directory),
             clock: node.clock,
             backoff_min: Duration::from_millis(10),
             backoff_max: Duration::from_millis(100),
+            touch_every: Duration::from_secs(60),
+            lost_after: Duration::from_secs(180),
         }));
     }
 
@@ -249,7 +258,7 @@ impl Drop for Stage {
     }
 }
 
-fn node(plan: &Plan, mirror: &Arc<MemoryMirror>, store: Store, io: &Runtime) -> Arc<Node> {
+fn node(plan: &Plan, mirror: &Arc<MemoryMirror>, store: Store, io: &Runtime) -> Arc<NodeContext> {
     let mirror: Arc<dyn RoomMirror> = Arc::clone(mirror) as Arc<dyn RoomMirror>;
     let writer = MirrorWriter::start(
         Arc::clone(&mirror),
@@ -264,12 +273,12 @@ fn node(plan: &Plan, mirror: &Arc<MemoryMirror>, store: Store, io: &Runtime) -> 
         Arc::clone(&mirror),
         Arc::new(store.clone()),
         Arc::new(Alone(Arc::clone(&mirror))),
-        Tenure::sole(),
+        LeaseHandle::sole(),
         Arc::new(plan.rules.clone()),
     );
     let signing = SigningKey::from_text(&"s".repeat(SIGNING_KEY_BYTES_MIN)).unwrap();
     let client = NodeClient::new(node_id, signing).unwrap();
-    Arc::new(Node {
+    Arc::new(NodeContext {
         node_id,
         clock,
         io: io.handle().clone(),
@@ -282,11 +291,11 @@ fn node(plan: &Plan, mirror: &Arc<MemoryMirror>, store: Store, io: &Runtime) -> 
         claimant,
         registry: None,
         client,
-        directory: Arc::new(Directory::default()),
+        leaving: Leaving::default(),
     })
 }
 
-async fn create_room(node: &Arc<Node>, settings: Settings) -> (RoomId, UserId) {
+async fn create_room(node: &Arc<NodeContext>, settings: Settings) -> (RoomId, UserId) {
     let (room_id, host) = (RoomId(Uuid::new_v4()), UserId(Uuid::new_v4()));
     let user = User {
         id: host,
@@ -311,7 +320,7 @@ async fn create_room(node: &Arc<Node>, settings: Settings) -> (RoomId, UserId) {
 }
 
 fn serve(
-    node: &Arc<Node>,
+    node: &Arc<NodeContext>,
     rooms: &Rooms,
     threads: &RoomThreads,
     signing: &SigningKey,
@@ -320,7 +329,7 @@ fn serve(
 ) -> (ServerHandle, String) {
     let bootstrap = ApiKeyText::generate();
     let budget = FdBudget::new(1_000);
-    let gate = Arc::new(Gate::new(
+    let joins = Arc::new(JoinService::new(
         rooms,
         signing.clone(),
         bootstrap.clone(),
@@ -356,7 +365,7 @@ fn serve(
     let metrics = node.metrics.clone();
     let server = ws::listener::serve(listener, limits, budget, metrics, move |app| {
         threads.join(&writer);
-        http::configure(app, state.clone(), &gate);
+        http::configure(app, state.clone(), &joins);
     })
     .unwrap();
     let handle = server.handle();

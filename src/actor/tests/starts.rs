@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::stage::Stage;
 use crate::{
-    actor::supervisor::{FindRoom, Right},
+    actor::{supervisor::FindRoom, waiter::Right},
     claims::StartError,
     ids::{TenantId, UserId},
     mirror::RoomMirror,

@@ -7,14 +7,19 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{FAIL_LATER, client::TestClient, socket::open, stage::Stage};
+use super::{client::TestClient, socket::open, stage::Stage};
 
 /// People in the large room.
 const MANY: usize = 250;
-/// Only one turn need show it: on a busy machine the small room may be asked when the large one has been told.
+/// Only one turn need show it: on a busy machine the small room may be asked when the large one has
+/// been told.
 const TURNS: usize = 50;
 
-/// Who heard what of messages and goodbyes, in the order in which it was read, which is that in which the kernel had it.
+/// A chat text at whose telling the room panics.
+const FAIL_LATER: &str = "fail outside the rules";
+
+/// Who heard what of messages and goodbyes, in the order in which it was read, which is that in
+/// which the kernel had it.
 type Heard = Rc<RefCell<Vec<(String, Value)>>>;
 
 fn kind(frame: &Value) -> &str {
@@ -130,11 +135,13 @@ async fn large_room_that_fails_is_told_everything_once() {
     let stage = Stage::with(|plan| plan.settings.max_participants = 300).await;
     let heard = Heard::default();
     let mut alice = fill(&stage, &heard).await;
-    for text in ["before", FAIL_LATER, "after"] {
-        alice
-            .post(json!({"type": "SendMessage", "text": text}))
-            .await;
+    let says = |text| json!({"type": "SendMessage", "text": text});
+    stage.hold_commit(&mut alice, says("before")).await;
+    for text in [FAIL_LATER, "after"] {
+        alice.post(says(text)).await;
     }
+    stage.break_telling(FAIL_LATER).await;
+    stage.mirror.resume();
     // What the room had not decided when it failed is asked again.
     let is_told = |text: &str| {
         let heard = heard.borrow();

@@ -1,6 +1,6 @@
 use uuid::Uuid;
 
-use super::{acquaintance::INTRODUCED_MAX, *};
+use super::{introduction::INTRODUCED_MAX, *};
 use crate::{
     lease::{Deadlines, Lease, MirrorAnswer, PartitionPolicy},
     mirror::memory::MemoryMirror,
@@ -38,7 +38,7 @@ impl Calls for Wires {
 struct Scene {
     mirror: Arc<MemoryMirror>,
     wires: Arc<Wires>,
-    tenure: Tenure,
+    lease: LeaseHandle,
     clock: Clock,
     registry: Registry,
 }
@@ -59,7 +59,7 @@ impl Scene {
         let (mirror, wires) = (Arc::new(MemoryMirror::new()), Arc::new(Wires::default()));
         let clock = Clock::start();
         let lease = Lease::new(DEADLINES, PartitionPolicy::Stop, clock.now());
-        let tenure = Tenure::leased(lease);
+        let lease = LeaseHandle::leased(lease);
         let registry = Registry::new(
             Arc::clone(&mirror) as Arc<dyn RoomMirror>,
             Identity {
@@ -68,14 +68,14 @@ impl Scene {
                 database_id: "one".to_owned(),
             },
             clock,
-            tenure.clone(),
+            lease.clone(),
             Arc::clone(&wires) as Arc<dyn Calls>,
-            DEADLINES.expiry_ms,
+            DEADLINES,
         );
         Self {
             mirror,
             wires,
-            tenure,
+            lease,
             clock,
             registry,
         }
@@ -97,7 +97,7 @@ impl Scene {
         let generation = self.mirror.heartbeat(&record).await.unwrap();
         if number == 1 {
             let now = self.clock.now();
-            let mut lease = self.tenure.lease().unwrap();
+            let mut lease = self.lease.lock().unwrap();
             lease.renew(now, now, &generation);
         }
     }
@@ -157,10 +157,10 @@ async fn node_that_goes_on_at_the_last_moment_has_not_expired() {
     let scene = Scene::set();
     scene.beat(2, 1).await;
     scene.watch(8).await;
-    let former = scene.registry.former(node(2)).await.unwrap();
+    let former = scene.registry.liveness_of(node(2)).await.unwrap();
     assert!(former.has_expired);
     // Since the last look.
     scene.beat(2, 2).await;
-    let former = scene.registry.former(node(2)).await.unwrap();
+    let former = scene.registry.liveness_of(node(2)).await.unwrap();
     assert!(!former.has_expired, "{former:?}");
 }
