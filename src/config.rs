@@ -1,7 +1,8 @@
-//! The configuration: defaults < file < environment < flags, validated once, with every problem named in one go.
+//! The configuration: defaults < file < variables < flags.
 //!
-//! `config/default.toml` is compiled in and is the only place of the defaults; `config/schema.rs` is the only place of the bounds.
-//! Whoever holds a [`Config`] may rely on both and on the order of the times.
+//! `config/default.toml` is compiled in and is the only place of the defaults. `sections.rs` is the
+//! only place of keys and bounds. A loaded [`Config`] keeps all bounds and the order of the times.
+//! Otherwise [`Problems`] names everything that is wrong.
 
 use std::{
     fmt,
@@ -11,24 +12,23 @@ use std::{
 
 use url::Url;
 
-mod check;
 mod connection_url;
-mod limits;
+mod keys;
+mod layers;
 mod lists;
-mod load;
-mod raw;
-mod schema;
+mod order;
 mod sections;
 #[cfg(test)]
 mod tests;
 
+use self::keys::Keys;
 pub use self::{
     connection_url::ConnectionUrl,
-    limits::Limits,
-    load::Sources,
+    layers::Sources,
+    lists::{IceServer, SfuConfig},
     sections::{
-        ClusterConfig, ConnectionConfig, HttpConfig, IceServer, LogConfig, LogFormat, MirrorConfig,
-        RecorderConfig, RoomConfig, SfuConfig, SqliteSynchronous, StoreConfig, TokenConfig,
+        ClusterConfig, ConnectionConfig, HttpConfig, Limits, LogConfig, LogFormat, MirrorConfig,
+        RecorderConfig, RoomConfig, SqliteSynchronous, StoreConfig, TokenConfig,
     },
 };
 
@@ -46,10 +46,10 @@ pub struct Config {
     pub data: PathBuf,
     /// SQL database: `postgres://…` or `sqlite:<path>`.
     pub database: ConnectionUrl,
-    /// Mirror; none: embedded.
+    /// Redis, which holds the mirror. `None` means the embedded mirror.
     pub redis: Option<ConnectionUrl>,
-    /// URL under which other nodes and clients reach this node. Without `redis`, when `listen` has port 0, known only after
-    /// [`listening_on`](Self::listening_on).
+    /// URL under which other nodes and clients reach this node. If `listen` has port 0, it is known
+    /// only after [`listening_on`](Self::listening_on).
     pub advertise: Url,
     /// Whether `advertise` was given rather than made from `listen`.
     pub is_advertise_given: bool,
@@ -88,43 +88,54 @@ impl Config {
     ///
     /// Every problem of every layer.
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
-        load::load(sources).map(Self::from_raw)
-    }
-
-    fn from_raw(raw: raw::Raw) -> Self {
-        let embedded = || {
-            let path = raw.data.join(DATABASE_FILE);
-            ConnectionUrl::new(format!(
-                "{}{}",
-                connection_url::SQLITE_PREFIX,
-                path.display()
-            ))
-        };
-        Self {
-            database: raw.database.unwrap_or_else(embedded),
-            is_advertise_given: raw.advertise.is_some(),
-            advertise: raw.advertise.unwrap_or_else(|| url_of(raw.listen)),
-            listen: raw.listen,
-            admin_listen: raw.admin_listen,
-            data: raw.data,
-            redis: raw.redis,
-            region: raw.region,
-            log: raw.log,
-            http: raw.http,
-            connection: raw.connection,
-            room: raw.room,
-            mirror: raw.mirror,
-            cluster: raw.cluster,
-            store: raw.store,
-            recorder: raw.recorder,
-            token: raw.token,
-            limits: raw.limits,
-            sfu: raw.sfu,
-            ice_servers: raw.ice_servers,
+        let mut problems = Vec::new();
+        let values = layers::merge(sources, &mut problems);
+        let mut keys = Keys::new(values, problems);
+        let config = Self::read(&mut keys, sources);
+        let problems = keys.finish();
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(Problems(problems))
         }
     }
 
-    /// Takes note of the address that was bound in the end: with port 0 the system chose one.
+    fn read(keys: &mut Keys, sources: &Sources) -> Self {
+        let listen = keys.address("listen");
+        let data = keys.path("data");
+        let redis = keys.redis("redis");
+        let advertise = keys.base_url("advertise");
+        if sources.is_node && redis.is_some() {
+            check_node(keys, listen, advertise.as_ref(), sources);
+        }
+        let listen = listen.unwrap_or((Ipv4Addr::LOCALHOST, 0).into());
+        Self {
+            listen,
+            admin_listen: keys.address("admin_listen"),
+            database: keys
+                .database("database")
+                .unwrap_or_else(|| ConnectionUrl::sqlite(&data.join(DATABASE_FILE))),
+            data,
+            redis,
+            is_advertise_given: advertise.is_some(),
+            advertise: advertise.unwrap_or_else(|| url_of(listen)),
+            region: keys.label("region"),
+            log: LogConfig::read(keys),
+            http: HttpConfig::read(keys),
+            connection: ConnectionConfig::read(keys),
+            room: RoomConfig::read(keys),
+            mirror: MirrorConfig::read(keys),
+            cluster: ClusterConfig::read(keys),
+            store: StoreConfig::read(keys),
+            recorder: RecorderConfig::read(keys),
+            token: TokenConfig::read(keys),
+            limits: Limits::read(keys),
+            sfu: keys.sfu("sfu"),
+            ice_servers: keys.ice_servers("ice_servers"),
+        }
+    }
+
+    /// Replaces the configured address by the bound one: with port 0 the system chooses the port.
     pub fn listening_on(&mut self, bound: SocketAddr) {
         self.listen = bound;
         if !self.is_advertise_given {
@@ -140,7 +151,31 @@ impl Default for Config {
     }
 }
 
-/// The URL of an address; of an unspecified one, as seen from this machine.
+/// What other nodes need to find and trust this one.
+fn check_node(
+    keys: &mut Keys,
+    listen: Option<SocketAddr>,
+    advertise: Option<&Url>,
+    sources: &Sources,
+) {
+    let is_reachable = listen.is_none_or(|address| {
+        !address.ip().is_loopback() && !address.ip().is_unspecified() && address.port() != 0
+    });
+    if advertise.is_none() && !is_reachable {
+        keys.add_problem(
+            "advertise",
+            "must be given with redis when listen is a loopback or unspecified address or has port 0",
+        );
+    }
+    if !sources.is_signing_key_given {
+        keys.add_problem(
+            crate::secrets::SIGNING_KEY_VARIABLE,
+            "must be given with redis: all nodes share it",
+        );
+    }
+}
+
+/// The URL of an address. An unspecified address becomes the loopback address.
 fn url_of(address: SocketAddr) -> Url {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -1,10 +1,12 @@
 //! Metrics in a registry of their own. Names begin with `callboard_` and end with their unit; on
-//! Linux the library adds its `process_` metrics.
+//! Linux there are the usual `process_` metrics too.
 //!
 //! Every label has a closed set of values: an enum or a route template, never a client's text.
 
 mod families;
 mod labels;
+#[cfg(target_os = "linux")]
+mod process;
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,9 +40,7 @@ impl Metrics {
             metrics.register(collector);
         }
         #[cfg(target_os = "linux")]
-        metrics.register(Box::new(
-            prometheus::process_collector::ProcessCollector::for_self(),
-        ));
+        metrics.register(Box::new(process::ProcessMetrics::new()));
         metrics
     }
 

@@ -1,10 +1,11 @@
-//! What must not be known to others: the signing key and what is derived from it, API keys, join tokens, node tokens.
+//! Secrets: the signing key and the keys derived from it, API keys, join tokens, node tokens.
 //!
-//! A secret shows itself only through a method called `expose`; `Debug` of every type here leaves it out.
+//! Only methods called `expose` return a secret. `Debug` of every type here leaves it out.
 
 pub mod api_key;
 mod directory;
 mod files;
+pub(crate) mod jwt;
 pub mod node_token;
 mod signing;
 pub mod token;
@@ -31,10 +32,10 @@ pub enum SecretsError {
     Locked {
         /// Which directory.
         directory: PathBuf,
-        /// The other process, as it wrote itself down.
+        /// The id of the other process, from the lock file.
         process: Option<String>,
     },
-    /// The operating system refused; the source says why.
+    /// The operating system refused.
     #[error("cannot use {}", .path.display())]
     Io {
         /// The file or directory.
@@ -43,12 +44,12 @@ pub enum SecretsError {
         #[source]
         cause: io::Error,
     },
-    /// A file is there but does not hold what it should.
+    /// A file does not hold what it should.
     #[error("{}: {problem}", .path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it; not its content.
+        /// What is wrong, without the content.
         problem: String,
     },
 }

@@ -1,12 +1,10 @@
-//! URLs of databases: they may hold a password, so that they show themselves without it.
+//! URLs of databases. They may hold a password, which is not shown.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
-use serde::Deserialize;
-
-/// The URL of a database. `Debug` and `Display` leave out whatever may be secret; [`expose`](Self::expose) is for connecting.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+/// The URL of a database. `Debug` and `Display` leave out everything that may be secret.
+/// [`expose`](Self::expose) is for connecting.
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConnectionUrl(String);
 
 impl ConnectionUrl {
@@ -14,6 +12,11 @@ impl ConnectionUrl {
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
+    }
+
+    /// The URL of an embedded database in this file.
+    pub(super) fn sqlite(path: &Path) -> Self {
+        Self(format!("{SQLITE_PREFIX}{}", path.display()))
     }
 
     /// The whole URL, password included.
@@ -29,7 +32,7 @@ impl ConnectionUrl {
     }
 }
 
-/// What the URL of an embedded database begins with; its path follows.
+/// Prefix of the URL of an embedded database. Its path follows.
 pub(super) const SQLITE_PREFIX: &str = "sqlite:";
 
 impl fmt::Display for ConnectionUrl {
@@ -40,7 +43,8 @@ impl fmt::Display for ConnectionUrl {
         let Some((scheme, rest)) = self.0.split_once("://") else {
             return out.write_str("***");
         };
-        // The last `@` of the whole text, not of the authority: a password with an unescaped `/` must not show either.
+        // The last `@` of the whole text, not of the authority: a password with an unescaped `/`
+        // must not show either.
         let (secret, shown) = match rest.rsplit_once('@') {
             Some((_, shown)) => ("***@", shown),
             None => ("", rest),

@@ -1,129 +1,148 @@
-//! Checks the lists of tables, `[[sfu]]` and `[[ice_servers]]`: every wrong field of every entry.
+//! The lists of the configuration, `[[sfu]]` and `[[ice_servers]]`. Every wrong field of every
+//! entry is a problem of its own.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
-use ::config::{Map, Value, ValueKind};
+use serde::Serialize;
+use toml::{Table, Value};
 
-use super::check::{Wrong, is_label, text, whole, wrong};
+use super::keys::is_label;
 
 /// Longest list of media servers.
-const SFU_MAX: usize = 256;
+pub(super) const SFU_MAX: usize = 256;
 /// Longest list of ICE servers.
-const ICE_SERVERS_MAX: usize = 32;
+pub(super) const ICE_SERVERS_MAX: usize = 32;
 /// URLs of one ICE server.
 const ICE_URLS_MAX: usize = 8;
-/// What the URL of an ICE server begins with (RFC 7064, RFC 7065).
+/// Schemes of ICE servers (RFC 7064, RFC 7065).
 const ICE_SCHEMES: [&str; 4] = ["stun:", "stuns:", "turn:", "turns:"];
 
-/// One entry of a list.
-type Entry = Map<String, Value>;
-/// A wrong field of an entry (empty: the entry itself), and what it must be.
-type WrongField = (&'static str, &'static str);
+/// The name of a wrong field, and what it must be. The name is empty when the whole entry is wrong.
+pub(super) type WrongField = (&'static str, &'static str);
 
-/// Checks `[[sfu]]`.
-pub(super) fn sfu(value: Value) -> Result<Value, Vec<Wrong>> {
-    entries(value, SFU_MAX, sfu_entry)
+/// A media server, one `[[sfu]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SfuConfig {
+    /// Region of the rooms that are told of it.
+    pub region: String,
+    /// Its address.
+    pub ip: IpAddr,
+    /// Its port.
+    pub port: u16,
 }
 
-/// Checks `[[ice_servers]]`.
-pub(super) fn ice_servers(value: Value) -> Result<Value, Vec<Wrong>> {
-    entries(value, ICE_SERVERS_MAX, ice_server_entry)
+/// An ICE server as joiners are told of it, one `[[ice_servers]]`. As JSON it is an `RTCIceServer`
+/// of WebRTC.
+#[derive(Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct IceServer {
+    /// `stun:` and `turn:` URLs.
+    pub urls: Vec<String>,
+    /// For TURN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// For TURN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
 }
 
-fn entries(
-    value: Value,
-    entries_max: usize,
-    check: fn(&Entry) -> Vec<WrongField>,
-) -> Result<Value, Vec<Wrong>> {
-    let ValueKind::Array(entries) = &value.kind else {
-        return Err(wrong("must be a list of tables, in a configuration file"));
-    };
-    if entries.len() > entries_max {
-        return Err(wrong(format!("must have at most {entries_max} entries")));
-    }
-    let mut problems = Vec::new();
-    for (index, entry) in entries.iter().enumerate() {
-        let fields = match &entry.kind {
-            ValueKind::Table(table) => check(table),
-            _ => vec![("", "must be a table")],
-        };
-        problems.extend(fields.into_iter().map(|(field, text)| {
-            let dot = if field.is_empty() { "" } else { "." };
-            Wrong {
-                part: format!("[{index}]{dot}{field}"),
-                text: text.to_owned(),
-            }
-        }));
-    }
-    if problems.is_empty() {
-        Ok(value)
-    } else {
-        Err(problems)
+/// Without the credential.
+impl fmt::Debug for IceServer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("IceServer")
+            .field("urls", &self.urls)
+            .finish_non_exhaustive()
     }
 }
 
-fn field_text(entry: &Entry, field: &str) -> Option<String> {
-    entry.get(field).and_then(|value| text(value).ok())
-}
-
-fn has_unknown(entry: &Entry, known: &[&str]) -> bool {
-    entry.keys().any(|field| !known.contains(&field.as_str()))
-}
-
-fn sfu_entry(entry: &Entry) -> Vec<WrongField> {
-    let mut problems = Vec::new();
-    if field_text(entry, "region").is_none_or(|text| !is_label(&text)) {
-        problems.push(("region", "must have 1 to 64 characters"));
+pub(super) fn sfu(entry: &Value) -> Result<SfuConfig, Vec<WrongField>> {
+    let mut wrong = Vec::new();
+    let entry = table(entry)?;
+    let region = text(entry, "region").filter(|text| is_label(text));
+    if region.is_none() {
+        wrong.push(("region", "must have 1 to 64 characters"));
     }
-    if field_text(entry, "ip").is_none_or(|text| text.parse::<IpAddr>().is_err()) {
-        problems.push(("ip", "must be an IP address"));
+    let ip = text(entry, "ip").and_then(|text| text.parse().ok());
+    if ip.is_none() {
+        wrong.push(("ip", "must be an IP address"));
     }
-    let is_port = |value: &Value| whole(value, 1, i64::from(u16::MAX)).is_ok();
-    if entry.get("port").is_none_or(|value| !is_port(value)) {
-        problems.push(("port", "must be a whole number, 1 to 65535"));
+    let port = entry.get("port").and_then(Value::as_integer);
+    let port = port
+        .and_then(|port| u16::try_from(port).ok())
+        .filter(|port| *port > 0);
+    if port.is_none() {
+        wrong.push(("port", "must be a whole number, 1 to 65535"));
     }
     if has_unknown(entry, &["region", "ip", "port"]) {
-        problems.push(("", "knows only region, ip and port"));
+        wrong.push(("", "knows only region, ip and port"));
     }
-    problems
+    match (region, ip, port) {
+        (Some(region), Some(ip), Some(port)) if wrong.is_empty() => Ok(SfuConfig {
+            region: region.to_owned(),
+            ip,
+            port,
+        }),
+        _ => Err(wrong),
+    }
 }
 
-fn ice_server_entry(entry: &Entry) -> Vec<WrongField> {
-    let mut problems = Vec::new();
+pub(super) fn ice_server(entry: &Value) -> Result<IceServer, Vec<WrongField>> {
+    let mut wrong = Vec::new();
+    let entry = table(entry)?;
     let urls = entry.get("urls").and_then(ice_urls).unwrap_or_default();
     if !(1..=ICE_URLS_MAX).contains(&urls.len()) {
-        problems.push((
+        wrong.push((
             "urls",
             "must be a list of 1 to 8 URLs, each stun:, stuns:, turn: or turns:",
         ));
     }
-    let is_text_or_absent =
-        |field: &str| !entry.contains_key(field) || field_text(entry, field).is_some();
-    let is_pair = entry.contains_key("username") == entry.contains_key("credential");
-    if !is_pair || !is_text_or_absent("username") || !is_text_or_absent("credential") {
-        problems.push((
+    let [username, credential] = ["username", "credential"].map(|field| text(entry, field));
+    let is_given = |field| entry.contains_key(field);
+    let are_texts = is_given("username") == username.is_some()
+        && is_given("credential") == credential.is_some();
+    if !are_texts || username.is_some() != credential.is_some() {
+        wrong.push((
             "credential",
             "and username must be texts, given both or neither",
         ));
     }
     if has_unknown(entry, &["urls", "username", "credential"]) {
-        problems.push(("", "knows only urls, username and credential"));
+        wrong.push(("", "knows only urls, username and credential"));
     }
-    problems
+    if wrong.is_empty() {
+        Ok(IceServer {
+            urls,
+            username: username.map(str::to_owned),
+            credential: credential.map(str::to_owned),
+        })
+    } else {
+        Err(wrong)
+    }
 }
 
-/// The URLs; none when one of them is not an ICE server's.
+fn table(entry: &Value) -> Result<&Table, Vec<WrongField>> {
+    entry
+        .as_table()
+        .ok_or_else(|| vec![("", "must be a table")])
+}
+
+fn text<'e>(entry: &'e Table, field: &str) -> Option<&'e str> {
+    entry.get(field).and_then(Value::as_str)
+}
+
+fn has_unknown(entry: &Table, known: &[&str]) -> bool {
+    entry.keys().any(|field| !known.contains(&field.as_str()))
+}
+
+/// `None` if the value is not a list of ICE server URLs.
 fn ice_urls(value: &Value) -> Option<Vec<String>> {
-    let is_ice_url = |url: &String| {
+    let is_ice_url = |url: &&str| {
         ICE_SCHEMES
             .iter()
             .any(|scheme| url.len() > scheme.len() && url.starts_with(scheme))
     };
     value
-        .clone()
-        .into_array()
-        .ok()?
+        .as_array()?
         .iter()
-        .map(|url| text(url).ok().filter(is_ice_url))
+        .map(|url| url.as_str().filter(is_ice_url).map(str::to_owned))
         .collect()
 }

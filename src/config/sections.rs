@@ -1,23 +1,41 @@
-//! The sections of the configuration, typed. `config/default.toml` says more about each key.
+//! The sections of the configuration. Each key is described once, by one line: its field, its type,
+//! its name and its bounds. `config/default.toml` holds the default and the sentence for users.
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize};
-
+use super::keys::Keys;
 use crate::lease::PartitionPolicy;
 
-/// Reads a whole number of milliseconds.
-pub(super) fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    u64::deserialize(deserializer).map(Duration::from_millis)
+/// Defines the type of a section and how its keys are read: `field: Type = reader("key", bounds)`,
+/// where `reader` is a method of [`Keys`].
+macro_rules! section {
+    (
+        $(#[$about:meta])*
+        $section:literal => $name:ident {
+            $(
+                $(#[$doc:meta])*
+                $field:ident: $type:ty = $reader:ident($key:literal $(, $rule:expr)?);
+            )+
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $name {
+            $($(#[$doc])* pub $field: $type,)+
+        }
+
+        impl $name {
+            pub(super) fn read(keys: &mut Keys) -> Self {
+                Self {
+                    $($field: keys.$reader(concat!($section, ".", $key) $(, $rule)?),)+
+                }
+            }
+        }
+    };
 }
 
-fn secs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    u64::deserialize(deserializer).map(Duration::from_secs)
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// The format of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
     Text,
@@ -25,176 +43,167 @@ pub enum LogFormat {
     Json,
 }
 
-/// `[log]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LogConfig {
-    /// How lines look.
-    pub format: LogFormat,
-    /// Filter directives.
-    pub level: String,
+section! {
+    /// Logging.
+    "log" => LogConfig {
+        /// The format of log lines.
+        format: LogFormat = choice("format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
+        /// Filter directives of the `tracing-subscriber` crate, as `Targets` reads them.
+        level: String = log_filter("level");
+    }
 }
 
-/// `[http]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HttpConfig {
-    /// Threads, of rooms too; 0: one per core.
-    pub workers: usize,
-    /// Largest request body.
-    pub body_bytes_max: usize,
-    /// Origins that browsers may call from; `*`: any.
-    pub allowed_origins: Vec<String>,
-    /// Joins without API key, per client address.
-    pub keyless_joins_per_second: u32,
-    /// Of these at once.
-    pub keyless_joins_burst: u32,
+section! {
+    /// The HTTP server.
+    "http" => HttpConfig {
+        /// Number of threads that serve HTTP and run rooms. 0 means one per core.
+        workers: usize = whole("workers", 0..=256);
+        /// Largest request body.
+        body_bytes_max: usize = whole("body_bytes_max", 1024..=16_777_216);
+        /// Origins that browsers may call from. `*` allows any.
+        allowed_origins: Vec<String> = origins("allowed_origins");
+        /// Joins without API key, per second and client address.
+        keyless_joins_per_second: u32 = whole("keyless_joins_per_second", 1..=100_000);
+        /// Joins without API key that one client address may send at once.
+        keyless_joins_burst: u32 = whole("keyless_joins_burst", 1..=1_000_000);
+    }
 }
 
-/// `[connection]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConnectionConfig {
-    /// Until a connection must have joined.
-    #[serde(rename = "join_timeout_ms", deserialize_with = "millis")]
-    pub join_timeout: Duration,
-    /// Between two pings of the server.
-    #[serde(rename = "ping_interval_ms", deserialize_with = "millis")]
-    pub ping_interval: Duration,
-    /// Silence after which a connection is lost.
-    #[serde(rename = "ping_timeout_ms", deserialize_with = "millis")]
-    pub ping_timeout: Duration,
+section! {
+    /// Times of connections.
+    "connection" => ConnectionConfig {
+        /// Time from the upgrade to the accepted `JoinRoom`.
+        join_timeout: Duration = millis("join_timeout_ms", 100..=600_000);
+        /// Time between two pings of the server.
+        ping_interval: Duration = millis("ping_interval_ms", 100..=600_000);
+        /// Silence after which a connection counts as lost.
+        ping_timeout: Duration = millis("ping_timeout_ms", 200..=3_600_000);
+    }
 }
 
-/// `[room]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RoomConfig {
-    /// How long a lost connection keeps its seat.
-    #[serde(rename = "reconnect_grace_ms", deserialize_with = "millis")]
-    pub reconnect_grace: Duration,
-    /// How long a session outlives its last participant.
-    #[serde(rename = "departure_timeout_ms", deserialize_with = "millis")]
-    pub departure_timeout: Duration,
-    /// How long a room waits for its first admitted joiner.
-    #[serde(rename = "empty_timeout_ms", deserialize_with = "millis")]
-    pub empty_timeout: Duration,
-    /// How long after a takeover nobody is shown as away.
-    #[serde(rename = "takeover_quiet_ms", deserialize_with = "millis")]
-    pub takeover_quiet: Duration,
+section! {
+    /// Times of rooms.
+    "room" => RoomConfig {
+        /// How long the seat of a lost connection is held.
+        reconnect_grace: Duration = millis("reconnect_grace_ms", 100..=3_600_000);
+        /// How long a session continues after its last participant has left.
+        departure_timeout: Duration = millis("departure_timeout_ms", 0..=86_400_000);
+        /// How long a room waits for its first admitted joiner.
+        empty_timeout: Duration = millis("empty_timeout_ms", 100..=86_400_000);
+        /// How long after a takeover nobody is shown as away.
+        takeover_quiet: Duration = millis("takeover_quiet_ms", 0..=60_000);
+    }
 }
 
 /// What the embedded mirror survives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SqliteSynchronous {
     /// The death of the process.
     Normal,
-    /// Also the loss of power.
+    /// The loss of power too.
     Full,
 }
 
-/// `[mirror]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MirrorConfig {
-    /// Without an answer for this long a room is degraded.
-    #[serde(rename = "stall_ms", deserialize_with = "millis")]
-    pub stall: Duration,
-    /// How often owners verify idle rooms.
-    #[serde(rename = "verify_ms", deserialize_with = "millis")]
-    pub verify: Duration,
-    /// How long a room stays that nobody refreshes.
-    #[serde(rename = "ttl_secs", deserialize_with = "secs")]
-    pub ttl: Duration,
-    /// Embedded mirror only.
-    pub sqlite_synchronous: SqliteSynchronous,
-    /// Redis only: replicas that must have a commit.
-    pub wait_replicas: u32,
-    /// What to do when a partition cannot be told from an outage.
-    pub partition: PartitionPolicy,
+section! {
+    /// The mirror.
+    "mirror" => MirrorConfig {
+        /// A room is degraded when a commit is unanswered for this long.
+        stall: Duration = millis("stall_ms", 100..=60_000);
+        /// Time between two checks that the mirror still holds an idle room.
+        verify: Duration = millis("verify_ms", 100..=600_000);
+        /// Life of a room in the mirror that nobody refreshes.
+        ttl: Duration = secs("ttl_secs", 60..=2_592_000);
+        /// Embedded mirror only.
+        sqlite_synchronous: SqliteSynchronous = choice(
+            "sqlite_synchronous",
+            &[("normal", SqliteSynchronous::Normal), ("full", SqliteSynchronous::Full)]
+        );
+        /// Redis only: number of replicas that must have a commit.
+        wait_replicas: u32 = whole("wait_replicas", 0..=8);
+        /// What a node does when it cannot tell a partition from an outage.
+        partition: PartitionPolicy = choice(
+            "partition",
+            &[("stop", PartitionPolicy::Stop), ("serve", PartitionPolicy::Serve)]
+        );
+    }
 }
 
-/// `[cluster]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClusterConfig {
-    /// Between two heartbeats.
-    #[serde(rename = "heartbeat_ms", deserialize_with = "millis")]
-    pub heartbeat: Duration,
-    /// How long a node trusts its own lease.
-    #[serde(rename = "own_deadline_ms", deserialize_with = "millis")]
-    pub own_deadline: Duration,
-    /// When the others call it expired.
-    #[serde(rename = "expiry_ms", deserialize_with = "millis")]
-    pub expiry: Duration,
-    /// How long handing over the rooms may take at a stop.
-    #[serde(rename = "drain_timeout_ms", deserialize_with = "millis")]
-    pub drain_timeout: Duration,
+section! {
+    /// Leases of nodes.
+    "cluster" => ClusterConfig {
+        /// Time between two heartbeats.
+        heartbeat: Duration = millis("heartbeat_ms", 50..=60_000);
+        /// How long a node trusts its own lease after its last answered heartbeat.
+        own_deadline: Duration = millis("own_deadline_ms", 100..=120_000);
+        /// How long a heartbeat may be missing before other nodes take over.
+        expiry: Duration = millis("expiry_ms", 200..=240_000);
+        /// How long a stopping node may take to hand off its rooms.
+        drain_timeout: Duration = millis("drain_timeout_ms", 0..=600_000);
+    }
 }
 
-/// `[store]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StoreConfig {
-    /// Connections.
-    pub pool_size: usize,
-    /// Per wait for a connection and per statement.
-    #[serde(rename = "timeout_ms", deserialize_with = "millis")]
-    pub timeout: Duration,
+section! {
+    /// The SQL store.
+    "store" => StoreConfig {
+        /// Number of connections.
+        pool_size: usize = whole("pool_size", 1..=512);
+        /// Longest wait for a connection, and longest statement.
+        timeout: Duration = millis("timeout_ms", 100..=60_000);
+    }
 }
 
-/// `[recorder]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RecorderConfig {
-    /// First wait after a failure.
-    #[serde(rename = "backoff_min_ms", deserialize_with = "millis")]
-    pub backoff_min: Duration,
-    /// Longest wait.
-    #[serde(rename = "backoff_max_ms", deserialize_with = "millis")]
-    pub backoff_max: Duration,
+section! {
+    /// The recorder of sessions.
+    "recorder" => RecorderConfig {
+        /// First wait after a failure.
+        backoff_min: Duration = millis("backoff_min_ms", 10..=60_000);
+        /// Longest wait after a failure.
+        backoff_max: Duration = millis("backoff_max_ms", 10..=600_000);
+    }
 }
 
-/// `[token]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TokenConfig {
-    /// Life of the join tokens that the server signs.
-    #[serde(rename = "lifetime_secs", deserialize_with = "secs")]
-    pub lifetime: Duration,
+section! {
+    /// Join tokens.
+    "token" => TokenConfig {
+        /// Life of the join tokens that the server signs.
+        lifetime: Duration = secs("lifetime_secs", 1..=86_400);
+    }
 }
 
-/// A media server, one `[[sfu]]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SfuConfig {
-    /// Rooms of this region are told of it.
-    pub region: String,
-    /// Its address.
-    pub ip: IpAddr,
-    /// Its port.
-    pub port: u16,
-}
-
-/// An ICE server as joiners are told of it, one `[[ice_servers]]`. Serialized it is an `RTCIceServer` of WebRTC.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct IceServer {
-    /// `stun:` and `turn:` URLs.
-    pub urls: Vec<String>,
-    /// For TURN.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub username: Option<String>,
-    /// For TURN.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub credential: Option<String>,
-}
-
-impl fmt::Debug for IceServer {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("IceServer")
-            .field("urls", &self.urls)
-            .finish_non_exhaustive()
+section! {
+    /// The bounds of everything that could grow.
+    "limits" => Limits {
+        /// Open WebSockets of this node.
+        connections_max: usize = whole("connections_max", 1..=10_000_000);
+        /// Largest message of a client.
+        frame_bytes_max: usize = whole("frame_bytes_max", 1024..=1_048_576);
+        /// Largest chat text.
+        text_bytes_max: usize = whole("text_bytes_max", 1..=1_048_575);
+        /// Longest display name, in Unicode characters.
+        display_name_chars_max: usize = whole("display_name_chars_max", 1..=128);
+        /// Events kept per room for replay.
+        tail_events_max: usize = whole("tail_events_max", 0..=100_000);
+        /// Bytes of events kept per room for replay. The smaller of the two bounds applies.
+        tail_bytes_max: usize = whole("tail_bytes_max", 0..=67_108_864);
+        /// Commands per second and connection.
+        commands_per_second: u32 = whole("commands_per_second", 1..=1_000_000);
+        /// Commands that a connection may send at once.
+        commands_burst: u32 = whole("commands_burst", 1..=1_000_000);
+        /// Refused commands within the window after which a connection is closed.
+        refusals_max: u32 = whole("refusals_max", 1..=1_000_000);
+        /// Window of `refusals_max`.
+        refusals_window: Duration = millis("refusals_window_ms", 100..=3_600_000);
+        /// Relays that wait for one participant who is away.
+        held_relays_max: usize = whole("held_relays_max", 0..=10_000);
+        /// People in one lobby.
+        lobby_max: usize = whole("lobby_max", 0..=10_000);
+        /// Effects of one room that wait for their commit.
+        fifo_items_max: usize = whole("fifo_items_max", 64..=1_000_000);
+        /// Bytes of effects of one room that wait for their commit.
+        fifo_bytes_max: usize = whole("fifo_bytes_max", 65_536..=1_073_741_824);
+        /// Bytes that wait for one connection.
+        outgoing_bytes_max: usize = whole("outgoing_bytes_max", 65_536..=1_073_741_824);
+        /// How long a connection may take nothing before it is evicted.
+        slow: Duration = millis("slow_ms", 100..=60_000);
     }
 }

@@ -1,11 +1,8 @@
 //! What the layers, bounds and orders promise.
 
-use std::{fs, time::Duration};
+use std::{collections::BTreeSet, fs, ops::RangeInclusive, time::Duration};
 
-use super::{
-    schema::{KEYS, ORDER, Shape},
-    *,
-};
+use super::{layers::DEFAULTS, order::ORDER, *};
 
 fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs
@@ -14,39 +11,66 @@ fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         .collect()
 }
 
-fn problem_keys(sources: &Sources) -> Vec<String> {
+fn problems(sources: &Sources) -> Vec<Problem> {
     let Problems(problems) = Config::load(sources).unwrap_err();
-    problems.into_iter().map(|problem| problem.key).collect()
+    problems
 }
 
-/// The comment above each key of `config/default.toml`, whether the key is set or shown as a comment.
+fn problem_keys(sources: &Sources) -> Vec<String> {
+    let problems = problems(sources).into_iter();
+    problems.map(|problem| problem.key).collect()
+}
+
+/// What is wrong with a key whose value has a type that no key has.
+fn rule_of(key: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("callboard.toml");
+    fs::write(&file, format!("{key} = true")).unwrap();
+    let problems = problems(&Sources {
+        file: Some(file),
+        ..Sources::default()
+    });
+    let mut rules = problems.into_iter().filter(|problem| problem.key == key);
+    rules.next().unwrap().text
+}
+
+/// The bounds of a number.
+fn bounds_of(key: &str) -> Option<RangeInclusive<i64>> {
+    let rule = rule_of(key);
+    let (min, max) = rule
+        .strip_prefix("must be a whole number, ")?
+        .split_once(" to ")?;
+    Some(min.parse().unwrap()..=max.parse().unwrap())
+}
+
+/// The comment above each key of `config/default.toml`, whether the key is set or shown as a
+/// comment.
 fn documented_keys() -> Vec<(String, String)> {
     let mut found = Vec::new();
-    let (mut section, mut comment) = (String::new(), String::new());
-    for line in load::DEFAULTS.lines() {
+    let (mut section, mut comment, mut is_list) = (String::new(), String::new(), false);
+    for line in DEFAULTS.lines() {
         let bare = line.trim_start_matches("# ");
         let name = bare.split(" = ").next().unwrap_or_default();
-        let full = if section.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{section}.{name}")
-        };
+        let is_key =
+            bare.contains(" = ") && !name.contains(|c: char| c != '_' && !c.is_alphabetic());
         if let Some(list) = bare
             .strip_prefix("[[")
             .and_then(|rest| rest.strip_suffix("]]"))
         {
             found.push((list.to_owned(), comment.clone()));
+            is_list = true;
         } else if let Some(name) = line
             .strip_prefix('[')
             .and_then(|rest| rest.strip_suffix(']'))
         {
-            section = name.to_owned();
-        } else if bare.contains(" = ") && KEYS.iter().any(|key| key.name == full) {
-            found.push((full, std::mem::take(&mut comment)));
+            section = format!("{name}.");
+        } else if is_key && !is_list {
+            found.push((format!("{section}{name}"), std::mem::take(&mut comment)));
         } else if line.starts_with('#') {
             comment.push_str(line.trim_start_matches('#'));
         } else {
             comment.clear();
+            is_list = false;
         }
     }
     found
@@ -55,37 +79,40 @@ fn documented_keys() -> Vec<(String, String)> {
 #[test]
 fn default_file_explains_every_key_with_its_bounds() {
     let documented = documented_keys();
-    for key in KEYS {
-        let (_, comment) = documented
-            .iter()
-            .find(|(name, _)| name == key.name)
-            .unwrap_or_else(|| panic!("config/default.toml lacks {}", key.name));
-        assert!(comment.trim().len() > 20, "{} has no sentence", key.name);
-        match key.shape {
-            Shape::Whole { min, max } => {
-                let bounds = format!("{min} to {max}");
-                assert!(comment.contains(&bounds), "{}: {bounds}", key.name);
-            }
-            Shape::Choice(words) => {
-                for word in words {
-                    assert!(comment.contains(&format!("\"{word}\"")), "{}", key.name);
-                }
-            }
-            Shape::Address
-            | Shape::Path
-            | Shape::Label
-            | Shape::Filter
-            | Shape::BaseUrl
-            | Shape::Database
-            | Shape::Redis
-            | Shape::Origins
-            | Shape::SfuList
-            | Shape::IceList => {}
+    let names: BTreeSet<&str> = documented.iter().map(|(key, _)| key.as_str()).collect();
+    let known = format!(
+        "is not one of the {} keys of the configuration",
+        names.len()
+    );
+    assert_eq!(rule_of("colour"), known, "{names:?}");
+    for (key, comment) in &documented {
+        assert!(comment.trim().len() > 20, "{key} has no sentence");
+        let rule = rule_of(key);
+        assert_ne!(rule, known, "{key}");
+        if let Some(bounds) = bounds_of(key) {
+            let bounds = format!("{} to {}", bounds.start(), bounds.end());
+            assert!(comment.contains(&bounds), "{key}: {bounds}");
         }
         for (suffix, unit) in [("_ms", "milliseconds"), ("_secs", "seconds")] {
-            if key.name.ends_with(suffix) {
-                assert!(comment.contains(unit), "{} lacks its unit", key.name);
+            if key.ends_with(suffix) {
+                assert!(comment.contains(unit), "{key} lacks its unit");
             }
+        }
+    }
+    for (key, words) in [
+        ("log.format", ["text", "json"]),
+        ("mirror.sqlite_synchronous", ["normal", "full"]),
+        ("mirror.partition", ["stop", "serve"]),
+    ] {
+        let sources = Sources {
+            flags: vec![(key, "?".to_owned())],
+            ..Sources::default()
+        };
+        let rule = problems(&sources).remove(0).text;
+        assert_eq!(rule, format!("must be one of: {}", words.join(", ")));
+        let (_, comment) = documented.iter().find(|(name, _)| name == key).unwrap();
+        for word in words {
+            assert!(comment.contains(&format!("\"{word}\"")), "{key}");
         }
     }
 }
@@ -260,20 +287,31 @@ fn every_problem_of_every_layer_is_named_at_once() {
 #[test]
 fn every_order_is_asserted() {
     for (low, _, high) in ORDER {
-        let bound = |name: &str| match schema::find(name).unwrap().shape {
-            Shape::Whole { min, max } => (min, max),
-            shape => panic!("{name} is ordered but {shape:?}"),
-        };
         // As wrong as the single bounds allow.
         let flags = vec![
-            (*low, bound(low).1.to_string()),
-            (*high, bound(high).0.to_string()),
+            (*low, bounds_of(low).unwrap().end().to_string()),
+            (*high, bounds_of(high).unwrap().start().to_string()),
         ];
         let keys = problem_keys(&Sources {
             flags,
             ..Sources::default()
         });
         assert!(keys.contains(&(*low).to_owned()), "{low} against {high}");
+    }
+}
+
+#[test]
+fn log_level_takes_directives_with_and_without_blanks() {
+    let load = |level: &str| {
+        Config::load(&Sources {
+            flags: vec![("log.level", level.to_owned())],
+            ..Sources::default()
+        })
+    };
+    let level = load("info, callboard::mirror=debug,").unwrap().log.level;
+    assert_eq!(level, "info,callboard::mirror=debug");
+    for wrong in ["", " , ", "callboard=loud", "callboard[room]=debug"] {
+        assert!(load(wrong).is_err(), "{wrong}");
     }
 }
 

@@ -15,23 +15,23 @@ use uuid::Uuid;
 use super::{Purpose, SigningKey};
 use crate::ids::ApiKeyId;
 
-/// What every key text begins with, so that leaked ones can be searched for.
+/// Prefix of every key, so that leaked keys can be searched for.
 const PREFIX: &str = "cb_";
-/// How much randomness a generated secret has.
+/// Random bytes of a generated secret.
 const GENERATED_BYTES: usize = 32;
-/// Bounds of the secret part, in characters: 32 are the 24 bytes that nobody guesses.
+/// Bounds of the secret part, in characters: 32 encode 24 random bytes.
 const SECRET_CHARS: std::ops::RangeInclusive<usize> = 32..=128;
 /// Bytes of the nonce in front of a sealed secret.
 const NONCE_BYTES: usize = 24;
 
-/// What [`ApiKeyText::parse`] accepts, for messages.
+/// The form that [`ApiKeyText::parse`] accepts, for messages.
 pub const KEY_TEXT_RULE: &str =
     "must look like cb_<id>_<secret>: the id a UUID, the secret 32 to 128 characters of base64url";
 
 /// An API key as its holder has it: `cb_<id>_<secret>`.
 #[derive(Clone)]
 pub struct ApiKeyText {
-    /// Which key: public, the `kid` of tokens that it signs.
+    /// Public id, the `kid` of tokens that the key signs.
     pub id: ApiKeyId,
     /// The secret part.
     secret: String,
@@ -47,7 +47,7 @@ impl ApiKeyText {
         }
     }
 
-    /// Reads a key; the id may have hyphens. None: the text is not a key.
+    /// Reads a key. The id may have hyphens. `None` if the text is not a key.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (id, secret) = text
@@ -79,19 +79,19 @@ impl ApiKeyText {
         &self.secret
     }
 
-    /// SHA-256 of the secret part. The secret is random, so that no slow hash is needed.
+    /// SHA-256 of the secret part. The secret is random, so no slow hash is needed.
     #[must_use]
     pub fn hash(&self) -> [u8; 32] {
         Sha256::digest(self.secret.as_bytes()).into()
     }
 
-    /// Whether the stored hash is this key's, in constant time.
+    /// Compares with a stored hash in constant time.
     #[must_use]
     pub fn matches(&self, stored_hash: &[u8; 32]) -> bool {
         self.hash().ct_eq(stored_hash).into()
     }
 
-    /// Whether both texts are the same key, in constant time.
+    /// Compares two keys in constant time.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         self.id == other.id && self.matches(&other.hash())
@@ -104,12 +104,14 @@ impl fmt::Debug for ApiKeyText {
     }
 }
 
-/// A sealed secret cannot be opened: sealed under another signing key or for another API key, or damaged.
+/// A sealed secret cannot be opened: it was sealed under another signing key, or for another API
+/// key, or is damaged.
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("the sealed secret cannot be opened with this signing key")]
 pub struct SealError;
 
-/// Encrypts the secret part for storage: XChaCha20-Poly1305 with a random nonce in front, bound to the key's id.
+/// Encrypts the secret part for storage: XChaCha20-Poly1305 with a random nonce in front, bound to
+/// the key's id.
 #[must_use]
 pub fn seal(key: &ApiKeyText, signing: &SigningKey) -> Vec<u8> {
     let nonce = rand::random::<[u8; NONCE_BYTES]>();
@@ -125,7 +127,7 @@ pub fn seal(key: &ApiKeyText, signing: &SigningKey) -> Vec<u8> {
     [nonce.as_slice(), sealed.as_slice()].concat()
 }
 
-/// Opens what [`seal`] made.
+/// Opens a sealed secret.
 ///
 /// # Errors
 ///

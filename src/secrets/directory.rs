@@ -9,12 +9,12 @@ use std::{
 
 use super::SecretsError;
 
-/// The file whose lock means the directory.
+/// The file whose lock stands for the whole directory.
 const LOCK_FILE: &str = "lock";
-/// Longest process id in the lock file that is shown.
+/// Longest process id of the lock file that is shown.
 const PROCESS_ID_BYTES_MAX: u64 = 32;
 
-/// The right to write into a data directory; given back when dropped, also by a process that is killed.
+/// The right to write into a data directory. Released when dropped, or when the process dies.
 #[derive(Debug)]
 pub struct DataLock {
     directory: PathBuf,
@@ -27,7 +27,7 @@ impl DataLock {
     ///
     /// # Errors
     ///
-    /// [`SecretsError::Locked`] when another process has it; [`SecretsError::Io`] otherwise.
+    /// [`SecretsError::Locked`] when another process has it, else [`SecretsError::Io`].
     pub fn acquire(directory: &Path) -> Result<Self, SecretsError> {
         DirBuilder::new()
             .recursive(true)
@@ -53,7 +53,7 @@ impl DataLock {
             }
             Err(TryLockError::Error(cause)) => return Err(SecretsError::Io { path, cause }),
         }
-        // Only for the message of a second process: the lock itself is the kernel's.
+        // Only for the message of a second process: the kernel holds the lock itself.
         write_process_id(&mut file).map_err(SecretsError::io(&path))?;
         Ok(Self {
             directory: directory.to_owned(),
@@ -68,12 +68,12 @@ impl DataLock {
     }
 }
 
-/// Makes a file of the data directory, if it is missing, readable by its owner only. SQLite gives its side files the mode of
-/// the main one.
+/// Creates a file of the data directory, readable by its owner only, if it is missing. SQLite gives
+/// its side files the mode of the main one.
 ///
 /// # Errors
 ///
-/// When it can be neither opened nor made.
+/// When it can be neither opened nor created.
 pub fn make_private_file(path: &Path) -> std::io::Result<()> {
     OpenOptions::new()
         .create(true)
@@ -99,8 +99,8 @@ fn process_id(file: &File) -> Option<String> {
     (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.to_owned())
 }
 
-/// Writes a secret into a file (mode 0600) that is there with all of its content or not at all. The lock keeps a second
-/// writer away.
+/// Writes a secret into a file (mode 0600) atomically. The directory's lock excludes a second
+/// writer.
 pub(super) fn write_secret(lock: &DataLock, name: &str, text: &str) -> Result<(), SecretsError> {
     let path = lock.directory.join(name);
     let unfinished = lock.directory.join(format!("{name}.unfinished"));
@@ -122,7 +122,7 @@ pub(super) fn write_secret(lock: &DataLock, name: &str, text: &str) -> Result<()
         writeln!(file, "{text}")?;
         file.sync_all()?;
         fs::rename(&unfinished, &path)?;
-        // The new name must survive a loss of power like the content.
+        // The new name must survive a loss of power too.
         File::open(&lock.directory)?.sync_all()
     };
     write().map_err(SecretsError::io(&path))

@@ -1,4 +1,5 @@
-//! Where the server's secrets come from: the environment, else files of the data directory, made on first start.
+//! Reads the server's secrets from the environment, else from files of the data directory, which
+//! are created at the first start.
 
 use std::{
     fmt,
@@ -23,7 +24,7 @@ pub const API_KEY_FILE: &str = "api-key";
 /// Longest content of such a file.
 const SECRET_FILE_BYTES_MAX: u64 = 4096;
 
-/// Secrets that the environment gives. Empty variables count as absent.
+/// Secrets given by the environment. Empty variables count as absent.
 #[derive(Clone, Default)]
 pub struct GivenSecrets {
     /// [`SIGNING_KEY_VARIABLE`].
@@ -33,7 +34,7 @@ pub struct GivenSecrets {
 }
 
 impl GivenSecrets {
-    /// Takes them from the process's variables.
+    /// Reads them from the process's variables.
     #[must_use]
     pub fn from_environment(environment: &[(String, String)]) -> Self {
         let find = |wanted: &str| {
@@ -48,7 +49,7 @@ impl GivenSecrets {
         }
     }
 
-    /// What is wrong with them, by variable.
+    /// Returns what is wrong, by variable.
     #[must_use]
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let signing = self.signing().err().map(|error| error.to_string());
@@ -62,7 +63,7 @@ impl GivenSecrets {
         .collect()
     }
 
-    /// The secrets of a node that needs no file for them: both are given and right.
+    /// Returns the secrets if both are given and valid, so that the node needs no file for them.
     #[must_use]
     pub fn complete(&self) -> Option<Secrets> {
         Some(Secrets {
@@ -93,22 +94,22 @@ impl fmt::Debug for GivenSecrets {
     }
 }
 
-/// What the server signs with and lets its first operator in by.
+/// The signing key and the first operator's API key.
 #[derive(Clone, Debug)]
 pub struct Secrets {
     /// The server's key.
     pub signing: SigningKey,
     /// An operator key of the default tenant that is valid without a row in SQL.
     pub bootstrap: ApiKeyText,
-    /// Generated just now: the one time to show it.
+    /// Whether the API key was generated just now. It is shown only then.
     pub is_bootstrap_new: bool,
 }
 
-/// The secrets given by the environment, else those of the data directory, made when they are missing.
+/// Returns the secrets of the environment, else those of the data directory. Creates missing ones.
 ///
 /// # Errors
 ///
-/// When a file cannot be read or written, or holds something else.
+/// When a file cannot be read or written, or has other content.
 pub fn load_or_create(lock: &DataLock, given: &GivenSecrets) -> Result<Secrets, SecretsError> {
     let signing = match load_signing_key(lock.directory(), given)? {
         Some(key) => key,
@@ -148,11 +149,12 @@ pub fn load_or_create(lock: &DataLock, given: &GivenSecrets) -> Result<Secrets, 
     })
 }
 
-/// The signing key given by the environment, else that of the data directory; none when there is none yet.
+/// Returns the signing key of the environment, else that of the data directory. `None` if there is
+/// none yet.
 ///
 /// # Errors
 ///
-/// When the file cannot be read or holds something else.
+/// When the file cannot be read or has other content.
 pub fn load_signing_key(
     directory: &Path,
     given: &GivenSecrets,

@@ -1,16 +1,15 @@
-//! Node tokens: JWTs (RFC 7519), HS256 only, in which one node tells another what it has found out about a caller, so that
-//! callers' own credentials stay where they came in.
+//! Node tokens: JWTs (RFC 7519), HS256 only, in which one node tells another what it has verified
+//! about a caller. So callers' credentials stay on the node that they connect to.
 //!
-//! Each is for one node, one purpose and half a minute. The key is derived from the signing key that all nodes share, for
-//! nothing but these tokens: a join token is never a node token, nor the other way round.
+//! Each is for one node, one purpose and half a minute. The key is derived from the shared signing
+//! key for node tokens only, so a join token is never a node token or the reverse.
 
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use url::Url;
 
 use super::{
-    Purpose, SigningKey,
+    Purpose, SigningKey, jwt,
     token::{Unverified, is_display_name},
 };
 use crate::{
@@ -18,14 +17,14 @@ use crate::{
     protocol::Kind,
 };
 
-/// How long a token is valid by the clock of its issuer.
+/// Life of a token, by the clock of its issuer.
 pub const NODE_TOKEN_LIFETIME_SECS: u64 = 30;
-/// How far the clocks of two machines may be apart.
+/// Largest difference between the clocks of two machines.
 pub const NODE_CLOCK_SKEW_SECS_MAX: u64 = 30;
-/// Longest token text; the longest display name takes about half of it.
+/// Longest token. The longest display name takes about half of it.
 pub const NODE_TOKEN_BYTES_MAX: usize = 2048;
 
-/// What the entry node has found out about the caller, or asks in its own name.
+/// What the issuer has verified about the caller, or asks for itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
     tag = "kind",
@@ -33,46 +32,46 @@ pub const NODE_TOKEN_BYTES_MAX: usize = 2048;
     rename_all_fields = "camelCase"
 )]
 pub enum Grant {
-    /// A verified join of this person.
+    /// A verified join.
     Join {
         /// The tenant of the room.
         tenant: TenantId,
         /// Which room.
         room: RoomId,
-        /// The joiner.
+        /// User who joins.
         user: UserId,
         /// Display name, see [`is_display_name`].
         name: String,
-        /// What the joiner comes as.
+        /// The kind of joiner.
         role: Kind,
-        /// The join token is right, but its time is over: good for a resume only.
+        /// The join token has expired, so it allows a resume only.
         is_expired: bool,
     },
-    /// An admin's command for this room was authorised.
+    /// An authorised admin command for this room.
     Ask {
         /// Which room.
         room: RoomId,
     },
-    /// The room is handed over to the audience by its owner, the issuer.
+    /// The issuer, who owns the room, hands it off to the audience.
     Take {
         /// Which room.
         room: RoomId,
     },
-    /// Whether the audience has the mirror.
+    /// Asks whether the audience reaches the mirror.
     Mirror,
-    /// The issuer is there, and listens at this URL.
+    /// The issuer has started and listens at this URL.
     Introduce {
-        /// As it advertises it.
+        /// The advertised URL.
         url: Url,
     },
-    /// The audience is to hand its rooms over and to end.
+    /// The audience must hand its rooms off and stop.
     Drain,
 }
 
-/// What a token says that is right in all else.
+/// The content of a valid token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeClaims {
-    /// The node that says so.
+    /// The node that issued the token.
     pub issuer: NodeId,
     /// What it says.
     pub grant: Grant,
@@ -84,10 +83,10 @@ pub enum NodeTokenError {
     /// Not a token, not signed by this key, or with claims that are not allowed.
     #[error("the node token is not valid")]
     Invalid,
-    /// Its time is over, by more than clocks may differ.
+    /// Expired, by more than clocks may differ.
     #[error("the node token has expired")]
     Expired,
-    /// It is for another node, as when this process listens where that one did.
+    /// It is for another node, for example one that listened at this address before.
     #[error("the node token is for another node")]
     OtherAudience,
 }
@@ -95,16 +94,16 @@ pub enum NodeTokenError {
 /// The claims as signed.
 #[derive(Serialize, Deserialize)]
 struct SignedClaims {
-    /// The node that says so.
+    /// The node that issued the token.
     iss: NodeId,
-    /// The node that is told.
+    /// The node that the token is for.
     aud: NodeId,
     /// Seconds since 1970 from which on the token is not valid.
     exp: u64,
     grant: Grant,
 }
 
-/// A token for `audience` that says `grant`.
+/// Signs a token with `grant` for `audience`.
 #[must_use]
 pub fn mint(
     grant: Grant,
@@ -119,12 +118,10 @@ pub fn mint(
         exp: seconds(now) + NODE_TOKEN_LIFETIME_SECS,
         grant,
     };
-    let key = EncodingKey::from_secret(&key.derive(Purpose::NodeToken));
-    encode(&Header::new(Algorithm::HS256), &claims, &key)
-        .expect("claims are plain JSON and HS256 takes any key")
+    jwt::sign(&claims, None, &key.derive(Purpose::NodeToken))
 }
 
-/// Verifies a token that `audience` was given.
+/// Verifies a token that `audience` has received.
 ///
 /// # Errors
 ///
@@ -140,14 +137,8 @@ pub fn verify(
     if !is_plain {
         return Err(NodeTokenError::Invalid);
     }
-    // Time and audience are checked below: by the caller's clock, and so that each has its own error.
-    let mut validation = Validation::new(Algorithm::HS256);
-    validation.validate_exp = false;
-    validation.validate_aud = false;
-    let key = DecodingKey::from_secret(&key.derive(Purpose::NodeToken));
-    let claims: SignedClaims = decode(text, &key, &validation)
-        .map_err(|_| NodeTokenError::Invalid)?
-        .claims;
+    let claims: SignedClaims = jwt::verified_claims(text, &key.derive(Purpose::NodeToken))
+        .ok_or(NodeTokenError::Invalid)?;
     let now_secs = seconds(now);
     if claims.exp > now_secs + NODE_TOKEN_LIFETIME_SECS + NODE_CLOCK_SKEW_SECS_MAX
         || !claims.grant.is_allowed()
@@ -166,7 +157,7 @@ pub fn verify(
 }
 
 impl Grant {
-    /// Whether it keeps to the bounds of its parts.
+    /// Whether its fields are within their bounds.
     fn is_allowed(&self) -> bool {
         match self {
             Self::Join { name, .. } => is_display_name(name),

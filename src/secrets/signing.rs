@@ -1,4 +1,5 @@
-//! The signing key: one secret shared by all nodes, from which every other key of the server is derived.
+//! The signing key: one secret shared by all nodes, from which every other key of the server is
+//! derived.
 
 use std::fmt;
 
@@ -9,22 +10,22 @@ use thiserror::Error;
 
 /// Shortest signing key that is accepted.
 pub const SIGNING_KEY_BYTES_MIN: usize = 32;
-/// How much randomness a generated key has.
+/// Random bytes of a generated key.
 const GENERATED_BYTES: usize = 32;
 
-/// What a derived key is for. Keys of different purposes tell nothing about each other.
+/// The purpose of a derived key. Keys of different purposes reveal nothing about each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Signs join tokens.
     JoinToken,
     /// Seals the secrets of API keys at rest.
     ApiKeySealing,
-    /// Signs what nodes tell each other about a caller.
+    /// Signs node tokens.
     NodeToken,
 }
 
 impl Purpose {
-    /// Part of the derivation: a changed text makes everything signed or sealed before unreadable.
+    /// Input of the derivation. A changed text makes everything signed or sealed before unreadable.
     const fn info(self) -> &'static [u8] {
         match self {
             Self::JoinToken => b"callboard join token v1",
@@ -44,7 +45,8 @@ pub struct SigningKeyTooShort;
 pub struct SigningKey(Vec<u8>);
 
 impl SigningKey {
-    /// Takes the bytes of a text, without white space around it, so that a file's line and a variable mean the same.
+    /// Takes the bytes of a text without surrounding white space, so that a file and a variable
+    /// give the same key.
     ///
     /// # Errors
     ///
@@ -62,7 +64,7 @@ impl SigningKey {
         URL_SAFE_NO_PAD.encode(rand::random::<[u8; GENERATED_BYTES]>())
     }
 
-    /// The key for one purpose: HKDF-SHA256 (RFC 5869) without salt.
+    /// Derives the key for one purpose with HKDF-SHA256 (RFC 5869), without salt.
     #[must_use]
     pub fn derive(&self, purpose: Purpose) -> [u8; 32] {
         let mut key = [0; 32];

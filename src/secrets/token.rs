@@ -1,18 +1,14 @@
-//! Join tokens: JWTs (RFC 7519), HS256 only, that say who may join which room, and as what.
+//! Join tokens: JWTs (RFC 7519), HS256 only, that say who may join which room in which role.
 //!
-//! Two signers: the server's own key (no `kid`), and the secret of a tenant's API key (`kid` = its id). A caller looks at
-//! [`Unverified::kid`] first and then verifies with the key that it names; each verification refuses tokens of the other signer.
-//! Whether the tenant and the room of the claims are the right ones is the caller's to decide.
+//! Two signers: the server's own key (no `kid`), and the secret of a tenant's API key (`kid` = its
+//! id). A caller reads [`Unverified::kid`] first and then verifies with the key that it names. Each
+//! verification refuses tokens of the other signer. The caller must check the tenant and the room
+//! of the claims.
 
-use std::sync::LazyLock;
-
-use jsonwebtoken::{
-    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
-};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use thiserror::Error;
 
-use super::{ApiKeyText, Purpose, SigningKey};
+use super::{ApiKeyText, Purpose, SigningKey, jwt};
 use crate::{
     ids::{ApiKeyId, RoomId, TenantId, Timestamp, UserId},
     protocol::Kind,
@@ -26,25 +22,26 @@ pub const TOKEN_LIFETIME_SECS_MAX: u64 = 24 * 3600;
 pub const NAME_CHARS_MAX: usize = 128;
 /// Longest `jti`.
 pub const TOKEN_ID_BYTES_MAX: usize = 128;
-/// How far a tenant's clock may be ahead of ours: for `nbf` and for the bound on `exp`. `exp` itself has no leeway.
+/// How far a tenant's clock may be ahead of ours: for `nbf` and for the bound on `exp`. `exp`
+/// itself has no leeway.
 pub const CLOCK_SKEW_SECS_MAX: u64 = 5;
 
-/// Who may join which room, and as what.
+/// Who may join which room in which role.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// The joiner.
+    /// User who joins.
     pub sub: UserId,
-    /// The room.
+    /// Room to join.
     pub room: RoomId,
     /// The tenant of both.
     pub tenant: TenantId,
-    /// What the joiner comes as.
+    /// The kind of joiner.
     pub role: Kind,
     /// Display name, see [`is_display_name`].
     pub name: String,
     /// Seconds since 1970 from which on the token is not valid.
     pub exp: u64,
-    /// Identifies the token in logs of its signer; nothing depends on it.
+    /// Identifies the token in logs of its signer. Nothing depends on it.
     #[serde(default)]
     pub jti: String,
 }
@@ -55,20 +52,19 @@ pub enum TokenError {
     /// Not a token, not signed by this key, or with claims that are not allowed.
     #[error("the token is not valid")]
     Invalid,
-    /// Its time is over; all else is right. What it says still serves a resume.
+    /// Expired, but otherwise valid. Its claims still allow a resume.
     #[error("the token has expired")]
     Expired(Box<Claims>),
 }
 
-/// A token signed by the server's key. The caller keeps to the bounds of the claims.
+/// Signs a token with the server's key. The caller must keep to the bounds of the claims.
 #[must_use]
 pub fn mint(claims: &Claims, signing: &SigningKey) -> String {
-    let key = EncodingKey::from_secret(&signing.derive(Purpose::JoinToken));
-    encode(&Header::new(Algorithm::HS256), claims, &key)
-        .expect("claims are plain JSON and HS256 takes any key")
+    jwt::sign(claims, None, &signing.derive(Purpose::JoinToken))
 }
 
-/// A token of which the header was read: it says whose key to verify it with. Nothing is verified yet.
+/// A token of which only the header was read, to find the key to verify it with. Nothing is
+/// verified yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unverified<'a> {
     text: &'a str,
@@ -80,22 +76,18 @@ impl<'a> Unverified<'a> {
     ///
     /// # Errors
     ///
-    /// [`TokenError::Invalid`] when the text is no token that either signer could have signed.
+    /// [`TokenError::Invalid`] when the text cannot be a token of either signer.
     pub fn new(text: &'a str) -> Result<Self, TokenError> {
         if text.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Invalid);
         }
-        let header = decode_header(text).map_err(|_| TokenError::Invalid)?;
-        // RFC 7515 section 4.1.11: extensions that must be understood; we understand none.
-        if header.alg != Algorithm::HS256 || header.crit.is_some() {
-            return Err(TokenError::Invalid);
-        }
+        let header = jwt::header(text).ok_or(TokenError::Invalid)?;
         let kid = header.kid.map(|kid| kid.parse()).transpose();
         let kid = kid.map_err(|_| TokenError::Invalid)?;
         Ok(Self { text, kid })
     }
 
-    /// Which API key says it signed the token; none: the server's key.
+    /// The API key that the token claims to be signed with. `None` means the server's key.
     #[must_use]
     pub fn kid(&self) -> Option<ApiKeyId> {
         self.kid
@@ -135,9 +127,9 @@ impl<'a> Unverified<'a> {
     }
 }
 
-/// Whether a text may be a display name: 1 to [`NAME_CHARS_MAX`] characters, not all white space, no control characters.
-/// A tenant signs its own tokens, so this is the only place where such a name is looked at; and a NUL would never get into
-/// PostgreSQL.
+/// Whether a text may be a display name: 1 to [`NAME_CHARS_MAX`] characters, not all white space,
+/// no control characters. A tenant signs its own tokens, so this is the only check of such a name.
+/// PostgreSQL would refuse a NUL.
 #[must_use]
 pub fn is_display_name(name: &str) -> bool {
     !name.trim().is_empty()
@@ -145,32 +137,26 @@ pub fn is_display_name(name: &str) -> bool {
         && !name.chars().any(char::is_control)
 }
 
-/// The claims with those of RFC 7519 that restrict a token's use.
+/// The claims, and the claims of RFC 7519 that restrict a token's use.
 #[derive(Deserialize)]
 struct SignedClaims {
     #[serde(flatten)]
     claims: Claims,
     /// Not valid before, in seconds since 1970.
     nbf: Option<u64>,
+    /// A token with an audience is for another service (RFC 7519 section 4.1.3): callboard has no
+    /// audience of its own.
+    aud: Option<IgnoredAny>,
 }
 
-/// Times are checked against the caller's clock. A token with an `aud` is meant for somebody else and is refused (RFC 7519
-/// section 4.1.3): callboard has no audience of its own.
-static VALIDATION: LazyLock<Validation> = LazyLock::new(|| {
-    let mut validation = Validation::new(Algorithm::HS256);
-    validation.validate_exp = false;
-    validation
-});
-
 fn verify(token: &str, secret: &[u8], now: Timestamp) -> Result<Claims, TokenError> {
-    let signed: SignedClaims = decode(token, &DecodingKey::from_secret(secret), &VALIDATION)
-        .map_err(|_| TokenError::Invalid)?
-        .claims;
+    let SignedClaims { claims, nbf, aud } =
+        jwt::verified_claims(token, secret).ok_or(TokenError::Invalid)?;
     let now_secs = u64::try_from(now.0 / 1000).unwrap_or(0);
-    let SignedClaims { claims, nbf } = signed;
     let latest = now_secs + CLOCK_SKEW_SECS_MAX;
     let is_allowed = claims.exp <= latest + TOKEN_LIFETIME_SECS_MAX
         && nbf.is_none_or(|start| start <= latest)
+        && aud.is_none()
         && is_display_name(&claims.name)
         && claims.jti.len() <= TOKEN_ID_BYTES_MAX;
     if !is_allowed {

@@ -1,6 +1,7 @@
 //! Which tokens a node takes from another, and that no others do.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;

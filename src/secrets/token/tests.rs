@@ -1,5 +1,6 @@
 //! Which tokens verify, and that no others do.
 
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
