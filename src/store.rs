@@ -1,10 +1,12 @@
-//! The store: tenants, users, rooms, sessions, attendances, bans and API keys in SQL, on PostgreSQL or SQLite.
+//! The store: tenants, users, rooms, sessions, attendances, bans and API keys in SQL, on PostgreSQL
+//! or SQLite.
 //!
-//! One schema serves both databases, and one text per query, except for what each call of a room needs: beginning and recording
-//! are few exchanges in each database's own way. Every call ends within [`StoreOptions::timeout`] and fails with a
-//! [`StoreFault`] that says whether waiting helps; what the caller may have got wrong is an ordinary answer ([`Created`],
-//! [`Update`] and their like). When a pooled connection turns out dead, the call is repeated once on a fresh one, so the
-//! queries are written to be harmless when repeated.
+//! Both databases share one schema and one text per query. Only starting a room and recording
+//! sessions differ, because each database needs few exchanges in its own way. Every call ends
+//! within [`StoreOptions::timeout`] and fails with a [`StoreFault`] that says whether waiting
+//! helps; what the caller may have done wrong is an ordinary answer ([`Created`], [`Update`] and
+//! their like). When a pooled connection turns out dead, the call is repeated once on a fresh one,
+//! so the queries are written to be harmless when repeated.
 
 mod api_keys;
 mod bans;
@@ -72,7 +74,7 @@ impl fmt::Debug for StoreOptions {
     }
 }
 
-/// The long-lived data. Cheap to clone; clones share the connections.
+/// The long-lived data. Clones share the connections.
 #[derive(Clone)]
 pub struct Store {
     /// Which database.
@@ -89,8 +91,9 @@ enum Database {
 }
 
 impl Store {
-    /// Prepares a pool; nothing is connected before the first call, so this succeeds while the database is away. Connections
-    /// are driven by the runtime that calls this, which therefore must outlive the store. Does not migrate.
+    /// Prepares a pool. Nothing is connected before the first call, so this succeeds while the
+    /// database is away. Connections are driven by the runtime that calls this, which therefore
+    /// must outlive the store. Does not migrate.
     ///
     /// # Errors
     /// [`StoreFault::Broken`] when the URL cannot be used.
@@ -108,7 +111,7 @@ impl Store {
         })
     }
 
-    /// Asks the database for an answer.
+    /// Checks that the database answers.
     ///
     /// # Errors
     /// When there is none.
@@ -137,12 +140,12 @@ impl Store {
     }
 }
 
-/// What became of a row that was to be created.
+/// The outcome of creating a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Created<T> {
     /// It is new.
     New(T),
-    /// It was there already, with the same content: a repeat.
+    /// It exists already with the same content: the call is a repeat.
     Same(T),
     /// The id is taken by a row with other content, or of another tenant.
     Conflict,
@@ -152,7 +155,7 @@ pub enum Created<T> {
     HostMissing,
 }
 
-/// What became of a row that was to be changed.
+/// The outcome of changing a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Update<T> {
     /// The row as it is now.

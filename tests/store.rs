@@ -1,4 +1,5 @@
-//! The store on both databases: each scenario runs on a fresh PostgreSQL database and on a fresh SQLite file.
+//! The store on both databases: each scenario runs on a fresh PostgreSQL database and on a fresh
+//! SQLite file.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -1,4 +1,5 @@
-//! API keys: kept by the hash of their secret, and sealed to verify tokens that customers sign themselves.
+//! API keys: kept by the hash of their secret, and sealed to verify tokens that customers sign
+//! themselves.
 
 use std::fmt;
 
@@ -31,7 +32,7 @@ pub struct ApiKey {
     pub id: ApiKeyId,
     /// Whose.
     pub tenant_id: TenantId,
-    /// For the operator's eyes; need not be unique.
+    /// Shown to operators. Need not be unique.
     pub name: String,
     /// What it may do.
     pub scope: Scope,
@@ -61,10 +62,10 @@ impl fmt::Debug for ApiKey {
 }
 
 impl Store {
-    /// Creates a key; repeating it is harmless.
+    /// Creates a key. Repeating the call is harmless.
     ///
     /// # Errors
-    /// When the database does not do its part, or the tenant does not exist.
+    /// When the database is away or fails, or the tenant does not exist.
     pub async fn create_api_key(&self, key: ApiKey) -> Result<Created<ApiKey>, StoreFault> {
         on_connection!(self, |conn, _is_repeat| {
             let inserted = diesel::insert_into(api_keys::table)
@@ -93,7 +94,7 @@ impl Store {
     /// One key, also when revoked: the caller looks.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn api_key(&self, id: ApiKeyId) -> Result<Option<ApiKey>, StoreFault> {
         on_connection!(self, |conn, _is_repeat| {
             api_keys::table
@@ -108,7 +109,7 @@ impl Store {
     /// The keys of one tenant or of all, revoked ones too, oldest first.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn api_keys(
         &self,
         tenant: Option<TenantId>,
@@ -126,10 +127,10 @@ impl Store {
         Ok(page.cut(rows, |key| (key.created_at, key.id.0)))
     }
 
-    /// Refuses a key from now on; false: there is no such key or it was revoked before.
+    /// Revokes a key. Returns false if there is no such key or it was revoked before.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn revoke_api_key(&self, id: ApiKeyId, at: Timestamp) -> Result<bool, StoreFault> {
         on_connection!(self, |conn, _is_repeat| {
             let is_ours = api_keys::revoked_at

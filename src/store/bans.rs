@@ -13,10 +13,10 @@ use crate::ids::{RoomId, Timestamp, UserId};
 pub const BANS_MAX: usize = 10_000;
 
 impl Store {
-    /// Bans a user from a room. An earlier ban stays as it is; a room without a row is skipped.
+    /// Bans a user from a room. An earlier ban stays as it is. A room without a row is skipped.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn add_ban(
         &self,
         room: RoomId,
@@ -42,10 +42,10 @@ impl Store {
         })
     }
 
-    /// Lifts a ban; false: there was none.
+    /// Lifts a ban. Returns false if there was none.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn remove_ban(&self, room: RoomId, user: UserId) -> Result<bool, StoreFault> {
         on_connection!(self, |conn, is_repeat| {
             diesel::delete(bans::table.find((room, user)))
@@ -58,7 +58,7 @@ impl Store {
     /// Who is banned from a room, oldest first, at most [`BANS_MAX`].
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn bans(&self, room: RoomId) -> Result<Vec<(UserId, Timestamp)>, StoreFault> {
         on_connection!(self, |conn, _is_repeat| bans_by_age(room).load(conn).await)
     }

@@ -21,8 +21,9 @@ use super::{
 
 /// A silent TCP connection is probed after this time.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-/// A connection that was lent more recently is lent again without asking the server first: a call that meets a closed one is
-/// repeated on a fresh one, and one that hangs costs those calls their whole timeout.
+/// A connection that was lent more recently is lent again without asking the server first: a call
+/// that meets a closed one is repeated on a fresh one, and one that hangs costs those calls their
+/// whole timeout.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// Where a URL leads.
@@ -70,7 +71,7 @@ pub(super) fn target(options: &StoreOptions) -> Result<Target, StoreFault> {
     Ok(Target::Postgres(Box::new(config)))
 }
 
-/// Whoever asks for TLS must not be connected in the clear.
+/// A URL that asks for TLS must not be connected in the clear.
 fn refuse_tls(url: &str) -> Result<(), StoreFault> {
     let Ok(url) = url::Url::parse(url) else {
         return Ok(()); // several hosts: the driver's own parser decides
@@ -88,7 +89,8 @@ fn refuse_tls(url: &str) -> Result<(), StoreFault> {
     Ok(())
 }
 
-/// A lazy pool: nothing is connected yet. Connections are driven by the runtime that calls this, whoever uses them later.
+/// A lazy pool: nothing is connected yet. Connections are driven by the runtime that calls this,
+/// even if others use them later.
 pub(super) fn postgres_pool(
     config: Config,
     options: &StoreOptions,
@@ -115,7 +117,8 @@ pub(super) fn postgres_pool(
     finish(builder(manager, options).pre_recycle(probe(timeout)))
 }
 
-/// Finds a member that died while idle, so that it is replaced; one that hangs must leave time for the next.
+/// Finds a connection that died while idle, so that it is replaced. One that hangs must leave time
+/// for the next.
 fn probe(timeout: Duration) -> Hook<AsyncDieselConnectionManager<AsyncPgConnection>> {
     Hook::async_fn(move |connection, metrics| {
         let is_trusted = metrics.last_used() < TRUSTED_FOR;
@@ -132,12 +135,14 @@ fn probe(timeout: Duration) -> Hook<AsyncDieselConnectionManager<AsyncPgConnecti
     })
 }
 
-/// A lazy pool over one file. Statements run on the blocking threads of the runtime that calls this.
+/// A lazy pool over one file. Statements run on the blocking threads of the runtime that calls
+/// this.
 pub(super) fn sqlite_pool(
     path: &str,
     options: &StoreOptions,
 ) -> Result<Pool<SqliteConn>, StoreFault> {
-    // Less than the call's deadline, so that the wait for another writer ends with SQLite's own reason.
+    // Less than the call's deadline, so that the wait for another writer ends with SQLite's own
+    // reason.
     let busy = options.timeout * 3 / 4;
     let runtime = Handle::current();
     let mut manager = ManagerConfig::<SqliteConn>::default();
@@ -163,7 +168,8 @@ fn finish<M: Manager>(builder: PoolBuilder<M>) -> Result<deadpool::managed::Pool
         .map_err(|error| StoreFault::Broken(error.to_string()))
 }
 
-/// A connection with the server's own time limits, so that work nobody waits for does not hold locks.
+/// A connection with the server's own time limits, so that work nobody waits for does not hold
+/// locks.
 async fn pooled_postgres(
     config: &Config,
     timeout: Duration,
@@ -198,7 +204,8 @@ pub(super) fn timed_out(doing: &str) -> ConnectionError {
     ConnectionError::BadConnection(format!("{doing} took too long"))
 }
 
-/// Sorts a failed connect: a server that is away, starting or full, or an address that will never work.
+/// Sorts a failed connect: a server that is away, starting or full, or an address that will never
+/// work.
 fn refused(error: tokio_postgres::Error) -> ConnectionError {
     let text = with_causes(&error);
     let is_final = error.code().is_some_and(|code| {

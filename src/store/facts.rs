@@ -1,4 +1,5 @@
-//! All that a room begins from, in one exchange with the database: it stands between the first join and its answer.
+//! Everything that a room starts from, in one exchange with the database: the first join waits for
+//! it.
 
 use diesel::{OptionalExtension, QueryDsl, QueryResult, SelectableHelper, SqliteConnection, dsl};
 use diesel_async::AsyncPgConnection;
@@ -22,11 +23,11 @@ pub struct RoomFacts {
 }
 
 impl Store {
-    /// One room with its bans and its open sessions, whoever asks: one round trip to PostgreSQL, one visit to a blocking thread
-    /// for SQLite.
+    /// Returns one room, of any tenant, with its bans and open sessions. Takes one round trip to
+    /// PostgreSQL, or one visit to a blocking thread for SQLite.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn room_facts(&self, id: RoomId) -> Result<Option<RoomFacts>, StoreFault> {
         match &self.database {
             Database::Postgres(pool) => {
@@ -43,7 +44,7 @@ impl Store {
     }
 }
 
-/// The questions go out together, none waits for the answer to the one before.
+/// The queries go out together: none waits for the answer to another.
 async fn pipelined(mut conn: &AsyncPgConnection, id: RoomId) -> QueryResult<Option<RoomFacts>> {
     use diesel_async::RunQueryDsl;
 
@@ -59,7 +60,7 @@ async fn pipelined(mut conn: &AsyncPgConnection, id: RoomId) -> QueryResult<Opti
         .map(|room| RoomFacts { room, bans, open }))
 }
 
-/// Most rooms have no bans and no session that is open: one statement says so.
+/// Most rooms have no bans and no open session: then one statement is enough.
 fn blocking(conn: &mut SqliteConnection, id: RoomId) -> QueryResult<Option<RoomFacts>> {
     use diesel::RunQueryDsl;
 

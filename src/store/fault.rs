@@ -1,4 +1,4 @@
-//! Why the database did not do its part, told apart by what helps: waiting or looking.
+//! Errors of the database, told apart by what helps: waiting or looking into it.
 
 use diesel::{
     ConnectionError,
@@ -10,10 +10,11 @@ use thiserror::Error as ThisError;
 /// A failed call. The text is for logs: it names causes, never credentials.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
 pub enum StoreFault {
-    /// The database is away, does not answer in time or has no room: the same call may succeed later.
+    /// The database is away, does not answer in time or has no room: the same call may succeed
+    /// later.
     #[error("database unavailable: {0}")]
     Unavailable(String),
-    /// Anything else: a wrong address, a bug or a damaged database. Waiting does not help.
+    /// A wrong address, a bug or a damaged database. Waiting does not help.
     #[error("database: {0}")]
     Broken(String),
 }
@@ -29,7 +30,8 @@ impl StoreFault {
     }
 }
 
-/// What SQLite says when somebody else holds the file or the disk fails: states that pass, without a kind of their own.
+/// SQLite's messages for states that pass, such as a lock held elsewhere or a full disk. They have
+/// no error kind of their own.
 const SQLITE_PASSING: [&str; 5] = [
     "database is locked",
     "database table is locked",
@@ -46,7 +48,7 @@ impl From<Error> for StoreFault {
                 DatabaseErrorKind::UnableToSendCommand
                 | DatabaseErrorKind::ClosedConnection
                 | DatabaseErrorKind::SerializationFailure
-                // A former primary that became a standby.
+                // A primary that became a standby.
                 | DatabaseErrorKind::ReadOnlyTransaction => true,
                 _ => SQLITE_PASSING.contains(&information.message()),
             },

@@ -1,4 +1,5 @@
-//! Migrations: embedded in the binary, the same versions for both databases, run by one process at a time.
+//! Migrations: embedded in the binary, the same versions for both databases, run by one process at
+//! a time.
 
 use std::{error::Error, time::Duration};
 
@@ -36,15 +37,17 @@ impl Store {
         perform(options, Task::List).await
     }
 
-    /// Brings the database to this release's schema; returns the names of the migrations it ran, oldest first.
+    /// Brings the database to this release's schema. Returns the names of the migrations it ran,
+    /// oldest first.
     ///
     /// # Errors
-    /// When the database cannot be reached, another process is migrating it for too long, or a migration fails.
+    /// When the database cannot be reached, another process is migrating it for too long, or a
+    /// migration fails.
     pub async fn migrate(options: &StoreOptions) -> Result<Vec<String>, StoreFault> {
         perform(options, Task::Run).await
     }
 
-    /// Takes the whole schema and all data away; returns the versions it reverted, newest first.
+    /// Removes the whole schema and all data. Returns the versions it reverted, newest first.
     ///
     /// # Errors
     /// Like [`Store::migrate`].

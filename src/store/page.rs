@@ -1,4 +1,4 @@
-//! Pages of a list: a stable order by time and id, and a key to go on from.
+//! Pages of a list: a stable order by time and id, and a key where the next page begins.
 
 use uuid::Uuid;
 
@@ -10,9 +10,9 @@ pub const PAGE_MAX: usize = 500;
 /// Which part of a list is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The last row seen, as [`Paged::next`] said; none: from the beginning.
+    /// The last row seen, from [`Paged::next`]. `None` for the first page.
     pub after: Option<(Timestamp, Uuid)>,
-    /// Most rows wanted; taken as 1 to [`PAGE_MAX`].
+    /// Most rows wanted, clamped to 1 to [`PAGE_MAX`].
     pub limit: usize,
 }
 
@@ -55,7 +55,7 @@ impl Page {
 pub struct Paged<T> {
     /// The rows, in the list's order.
     pub items: Vec<T>,
-    /// Where the next page begins; none: this was the last.
+    /// Where the next page begins. `None` if this was the last.
     pub next: Option<(Timestamp, Uuid)>,
 }
 

@@ -1,4 +1,5 @@
-//! One call to the database: a connection on loan, a deadline over everything, one more try when the connection was dead.
+//! One call to the database: a pooled connection, a deadline over everything, and one more try when
+//! the connection was dead.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -15,20 +16,20 @@ use super::{StoreFault, connect, sqlite::SqliteConn};
 /// What diesel-async's managers fail with.
 type PoolError = pooled_connection::PoolError;
 
-/// A connection out of the pool. Only [`Lease::give_back`] returns it: a call that is dropped or fails half-way must not
-/// leave an open transaction, and the locks it holds, in the pool.
-pub(super) struct Lease<M: Manager> {
+/// A connection out of the pool. Only [`PooledConnection::give_back`] returns it: a call that is
+/// dropped or fails half-way must not leave an open transaction, and its locks, in the pool.
+pub(super) struct PooledConnection<M: Manager> {
     object: Option<Object<M>>,
 }
 
-impl<M: Manager> Lease<M> {
-    /// Its work is done and no transaction is open.
+impl<M: Manager> PooledConnection<M> {
+    /// Returns the connection: its work is done and no transaction is open.
     fn give_back(mut self) {
         drop(self.object.take());
     }
 }
 
-impl<M: Manager> Drop for Lease<M> {
+impl<M: Manager> Drop for PooledConnection<M> {
     fn drop(&mut self) {
         if let Some(object) = self.object.take() {
             drop(Object::take(object));
@@ -36,23 +37,23 @@ impl<M: Manager> Drop for Lease<M> {
     }
 }
 
-impl<M: Manager> Deref for Lease<M> {
+impl<M: Manager> Deref for PooledConnection<M> {
     type Target = M::Type;
 
     fn deref(&self) -> &M::Type {
-        self.object.as_ref().expect("on loan until given back")
+        self.object.as_ref().expect("taken only when given back")
     }
 }
 
-impl<M: Manager> DerefMut for Lease<M> {
+impl<M: Manager> DerefMut for PooledConnection<M> {
     fn deref_mut(&mut self) -> &mut M::Type {
-        self.object.as_mut().expect("on loan until given back")
+        self.object.as_mut().expect("taken only when given back")
     }
 }
 
-/// Whether an error came from a connection that is of no more use.
+/// Tells whether an error came from a dead connection.
 pub(super) trait Probe {
-    /// Looks at the error and, if it says too little, at the connection.
+    /// Checks the error and, if it says too little, the connection.
     fn is_dead(&mut self, error: &Error) -> impl Future<Output = bool> + Send;
 }
 
@@ -64,7 +65,8 @@ impl Probe for AsyncPgConnection {
                 _,
             )
             | Error::BrokenTransactionManager => true,
-            // "terminating connection due to administrator command" and its like, in the server's language.
+            // Such as "terminating connection due to administrator command", in the server's
+            // language.
             Error::DatabaseError(DatabaseErrorKind::Unknown, _)
             | Error::RollbackErrorOnCommit { .. } => !connect::is_answering(self).await,
             _ => false,
@@ -87,9 +89,9 @@ impl Probe for SqliteConn {
 pub(super) struct Call<'p, M: Manager> {
     /// Where connections come from.
     pool: &'p Pool<M>,
-    /// When the caller gets an answer at the latest.
+    /// The caller gets an answer before this time.
     pub(super) deadline: Instant,
-    /// An earlier try of this call ended in a dead connection; it may have taken effect.
+    /// An earlier try of this call ended in a dead connection. It may have taken effect.
     pub(super) is_repeat: bool,
 }
 
@@ -108,9 +110,9 @@ where
     }
 
     /// A live connection.
-    pub(super) async fn lease(&self) -> Result<Lease<M>, StoreFault> {
+    pub(super) async fn connection(&self) -> Result<PooledConnection<M>, StoreFault> {
         match timeout_at(self.deadline, self.pool.get()).await {
-            Ok(Ok(object)) => Ok(Lease {
+            Ok(Ok(object)) => Ok(PooledConnection {
                 object: Some(object),
             }),
             Ok(Err(error)) => Err(error.into()),
@@ -121,15 +123,15 @@ where
         }
     }
 
-    /// What the try comes to; none: once more with a fresh connection.
+    /// Returns the result of the call. `None` means: try once more with a fresh connection.
     pub(super) async fn settle<T>(
         &mut self,
-        mut lease: Lease<M>,
+        mut pooled: PooledConnection<M>,
         outcome: Result<Result<T, Error>, Elapsed>,
     ) -> Option<Result<T, StoreFault>> {
         let error = match outcome {
             Ok(Ok(value)) => {
-                lease.give_back();
+                pooled.give_back();
                 return Some(Ok(value));
             }
             Ok(Err(error)) => error,
@@ -138,11 +140,12 @@ where
                 return Some(Err(late("the statement")));
             }
         };
-        let is_dead = timeout_at(self.deadline, lease.is_dead(&error))
+        let is_dead = timeout_at(self.deadline, pooled.is_dead(&error))
             .await
             .unwrap_or(true);
         if !is_dead {
-            // Not given back: errors are rare, and a commit that failed may have left its transaction open.
+            // Not given back: errors are rare, and a commit that failed may have left its
+            // transaction open.
             return Some(Err(error.into()));
         }
         self.forget_idle();
@@ -153,7 +156,7 @@ where
         None
     }
 
-    /// What happened to one connection probably happened to the idle ones: the next call opens its own.
+    /// Closes the idle connections: what happened to one probably happened to all.
     fn forget_idle(&self) {
         self.pool.retain(|_, _| false);
     }
@@ -168,28 +171,28 @@ macro_rules! drive {
     ($pool:expr, $timeout:expr, |$connection:ident, $is_repeat:ident| $body:expr) => {{
         let mut call = $crate::store::pool::Call::start($pool, $timeout);
         loop {
-            let mut lease = match call.lease().await {
-                Ok(lease) => lease,
+            let mut pooled = match call.connection().await {
+                Ok(pooled) => pooled,
                 Err(fault) => break Err(fault),
             };
             let $is_repeat = call.is_repeat;
             let outcome = {
-                let $connection = &mut *lease;
+                let $connection = &mut *pooled;
                 let work = async {
                     let outcome: diesel::QueryResult<_> = $body;
                     outcome
                 };
                 tokio::time::timeout_at(call.deadline, work).await
             };
-            if let Some(result) = call.settle(lease, outcome).await {
+            if let Some(result) = call.settle(pooled, outcome).await {
                 break result;
             }
         }
     }};
 }
 
-/// Runs the same queries on whichever database the store has; each copy is checked against its own dialect. `$is_repeat`: an
-/// earlier try of the same call may have taken effect.
+/// Runs the same queries on the store's database. Each copy is checked against its own dialect.
+/// `$is_repeat` says that an earlier try of the same call may have taken effect.
 macro_rules! on_connection {
     ($store:expr, |$connection:ident, $is_repeat:ident| $body:expr) => {
         match &$store.database {
@@ -203,8 +206,9 @@ macro_rules! on_connection {
     };
 }
 
-/// Like [`on_connection`], in one transaction that may write: on SQLite it takes the write lock at once, because a transaction
-/// that begins by reading cannot wait for it. With `foreign_key`, that is the answer when a foreign key stands against it.
+/// Like [`on_connection`], in one transaction that may write: on SQLite it takes the write lock at
+/// once, because a transaction that begins by reading cannot wait for it. With `foreign_key`, a
+/// violated foreign key gives that answer.
 macro_rules! in_transaction {
     ($store:expr, |$connection:ident, $is_repeat:ident| $body:expr $(, foreign_key => $answer:expr)?) => {
         match &$store.database {
@@ -231,7 +235,7 @@ macro_rules! in_transaction {
     };
 }
 
-/// The answer when the outcome is a foreign key's veto; the transaction is rolled back already.
+/// Turns a violated foreign key into an answer. The transaction is rolled back already.
 pub(super) fn or_foreign_key<T>(outcome: Result<T, Error>, answer: T) -> Result<T, Error> {
     match outcome {
         Err(Error::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _)) => Ok(answer),

@@ -1,8 +1,9 @@
 //! Recording sessions: opened, kept alive, closed, each write harmless when repeated or late.
 //!
-//! Every transaction that opens or closes a session locks the room's row first. So they take turns per room, and the status
-//! that the last one writes fits the sessions that are open then. PostgreSQL gets a few statements for a whole batch; SQLite does
-//! the whole transaction in one visit to a blocking thread.
+//! Every transaction that opens or closes a session locks the room's row first. So they take turns
+//! per room, and the last one writes the status that fits the open sessions. PostgreSQL gets a few
+//! statements for a whole batch. SQLite runs the whole transaction in one visit to a blocking
+//! thread.
 
 mod postgres;
 mod rows;
@@ -24,7 +25,7 @@ use crate::{
     room::record::ClosedSession,
 };
 
-/// Most open sessions of one room that are looked at: there are several only while SQL was away.
+/// Most open sessions of one room that are read. A room has several only after SQL was away.
 const OPEN_PER_ROOM_MAX: i64 = 16;
 
 /// Most sessions recorded in one transaction.
@@ -33,7 +34,7 @@ pub const RECORD_BATCH: usize = 64;
 /// Most sessions in one `touch` statement.
 const TOUCH_BATCH: usize = 500;
 
-/// A session that began.
+/// A session that has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opening {
     /// Its id.
@@ -55,16 +56,18 @@ pub struct OpenSession {
     pub room_id: RoomId,
     /// First admitted join.
     pub start_time: Timestamp,
-    /// When a node last said that it is alive.
+    /// When a node last reported it alive.
     pub last_seen_at: Timestamp,
 }
 
 impl Store {
-    /// Opens sessions, unless they have a row already, and makes their rooms active, unless the session is closed already. Rooms
-    /// without a row are skipped. At most [`RECORD_BATCH`] share a transaction, as with [`Store::record_sessions`].
+    /// Opens sessions, unless they have a row already, and makes their rooms active, unless the
+    /// session is closed already. Rooms without a row are skipped. At most [`RECORD_BATCH`] share a
+    /// transaction, as with [`Store::record_sessions`].
     ///
     /// # Errors
-    /// When the database does not do its part. The sessions before the failing transaction are open; repeating all is harmless.
+    /// When the database is away or fails. The sessions before the failing transaction are open.
+    /// Repeating the call is harmless.
     pub async fn record_openings(&self, openings: &[Opening]) -> Result<(), StoreFault> {
         let mut ordered: Vec<&Opening> = openings.iter().collect();
         ordered.sort_by_key(|opening| (opening.room_id, opening.session_id));
@@ -89,17 +92,18 @@ impl Store {
         Ok(())
     }
 
-    /// Records finished sessions: the whole row whether it was opened or not, the attendances, the bans, the room's status.
-    /// What was recorded before stays as it is, except that the truth replaces a `lost`. Sessions of rooms without a row are
-    /// skipped. At most [`RECORD_BATCH`] sessions share a transaction, and each transaction has its own
+    /// Records finished sessions: the whole row whether it was opened or not, the attendances, the
+    /// bans, the room's status. What was recorded before stays as it is, except that the true end
+    /// replaces a `lost`. Sessions of rooms without a row are skipped. At most [`RECORD_BATCH`]
+    /// sessions share a transaction, and each transaction has its own
     /// [`super::StoreOptions::timeout`].
     ///
     /// # Errors
-    /// When the database does not do its part. The sessions before the failing transaction are recorded; repeating all is
-    /// harmless.
+    /// When the database is away or fails. The sessions before the failing transaction are
+    /// recorded. Repeating the call is harmless.
     pub async fn record_sessions(&self, closed: &[ClosedSession]) -> Result<(), StoreFault> {
         let mut ordered: Vec<&ClosedSession> = closed.iter().collect();
-        // Two recorders lock rooms in the same order, so they wait for each other in a line and not in a circle.
+        // All recorders lock rooms in the same order, so they cannot deadlock.
         ordered.sort_by_key(|session| (session.room_id, session.session_id));
         for batch in ordered.chunks(RECORD_BATCH) {
             match &self.database {
@@ -122,10 +126,10 @@ impl Store {
         Ok(())
     }
 
-    /// Says that live sessions are alive. Times never go back; closed sessions stay as they are.
+    /// Reports live sessions as alive. Times never go back, and closed sessions stay as they are.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn touch_sessions(
         &self,
         ids: &[SessionId],
@@ -146,10 +150,11 @@ impl Store {
         Ok(())
     }
 
-    /// The sessions of a room that are open in SQL, latest first; 16 at most: there are several only while SQL was away.
+    /// Returns the sessions of a room that are open in SQL, latest first, 16 at most. There are
+    /// several only after SQL was away.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn open_sessions_of(&self, room: RoomId) -> Result<Vec<OpenSession>, StoreFault> {
         on_connection!(self, |conn, _is_repeat| {
             open_by_age(room)
@@ -159,10 +164,10 @@ impl Store {
         })
     }
 
-    /// Sessions that are open in SQL, by id, `after` the last one seen.
+    /// Returns sessions that are open in SQL, by id, `after` the last one seen.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn open_sessions(
         &self,
         after: Option<SessionId>,
@@ -185,10 +190,11 @@ impl Store {
         })
     }
 
-    /// Closes a session of which nothing is left but its row: lost when it was last seen. False: it is not open.
+    /// Closes a session that only its row is left of: it was lost when it was last seen. Returns
+    /// false if it is not open.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn close_lost(&self, session: SessionId) -> Result<bool, StoreFault> {
         match &self.database {
             Database::Postgres(pool) => drive!(pool, self.timeout, |conn, is_repeat| {

@@ -19,14 +19,14 @@ use crate::{
     protocol::Settings,
 };
 
-/// Where a room is in its life, as far as SQL knows: a live actor is ahead of it.
+/// The state of a room in its life, as far as SQL knows. A live actor is ahead of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RoomStatus {
     /// Nobody was admitted yet.
     Scheduled,
     /// A session is open.
     Active,
-    /// The last session is closed; the room may be joined again.
+    /// The last session is closed. The room may be joined again.
     Completed,
 }
 
@@ -41,24 +41,25 @@ pub struct Room {
     /// The owner: always host.
     #[diesel(select_expression = rooms::host_user_id.assume_not_null())]
     pub host_user_id: UserId,
-    /// What the tenant decided about it.
+    /// The tenant's settings.
     #[diesel(deserialize_as = StoredSettings)]
     pub settings: Settings,
-    /// Where it is in its life.
+    /// The state in its life.
     pub status: RoomStatus,
     /// Version of the settings: 1 at creation, grows with each change.
     pub version: i64,
     /// When it was created.
     pub created_at: Timestamp,
-    /// When it was deleted; none in every answer.
+    /// When it was deleted. `None` in every answer.
     pub deleted_at: Option<Timestamp>,
 }
 
 impl Store {
-    /// Creates a room; the same id with the same host and settings again is [`Created::Same`].
+    /// Creates a room. Repeating the call with the same id, host and settings gives
+    /// [`Created::Same`].
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn create_room(&self, room: Room) -> Result<Created<Room>, StoreFault> {
         let settings = settings_json(&room.settings);
         on_connection!(self, |conn, _is_repeat| {
@@ -101,16 +102,16 @@ impl Store {
     /// One room of a tenant.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn room(&self, tenant: TenantId, id: RoomId) -> Result<Option<Room>, StoreFault> {
         let room = self.any_room(id).await?;
         Ok(room.filter(|room| room.tenant_id == tenant))
     }
 
-    /// One room, whoever asks: for guests and for the rooms themselves.
+    /// Returns one room of any tenant, for guests and for the rooms themselves.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn any_room(&self, id: RoomId) -> Result<Option<Room>, StoreFault> {
         on_connection!(self, |conn, _is_repeat| {
             undeleted(id)
@@ -124,7 +125,7 @@ impl Store {
     /// The rooms of a tenant, of one status or all, oldest first.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn rooms(
         &self,
         tenant: TenantId,
@@ -147,10 +148,11 @@ impl Store {
         Ok(page.cut(rows, |room| (room.created_at, room.id.0)))
     }
 
-    /// Replaces the settings of a room, if their version still is `if_version` (none: whatever it is).
+    /// Replaces the settings of a room if their version is still `if_version`. `None` allows any
+    /// version.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn update_room_settings(
         &self,
         tenant: TenantId,
@@ -183,17 +185,17 @@ impl Store {
             Ok(match room {
                 None => Update::Missing,
                 Some(room) if updated == 1 => Update::Done(room),
-                // The earlier try of this call did it.
+                // An earlier try of this call did it.
                 Some(room) if is_repeat && room.settings == settings => Update::Done(room),
                 Some(_) => Update::Stale,
             })
         })
     }
 
-    /// Deletes a room; its sessions stay readable. False: the tenant has no such room.
+    /// Deletes a room. Its sessions stay readable. Returns false if the tenant has no such room.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn delete_room(
         &self,
         tenant: TenantId,
@@ -209,7 +211,7 @@ impl Store {
             if deleted == 1 || !is_repeat {
                 return Ok(deleted == 1);
             }
-            // Perhaps the earlier try of this call did it.
+            // Perhaps an earlier try of this call did it.
             let done: i64 = ours
                 .filter(rooms::deleted_at.eq(Some(at)))
                 .count()

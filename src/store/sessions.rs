@@ -1,4 +1,5 @@
-//! Sessions as history: who was in which room when. Written by [`super::record`], read here, also after the room was deleted.
+//! Sessions as history: who was in which room when. Written by [`super::record`], read here, also
+//! after the room was deleted.
 
 use diesel::{
     BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, Queryable, Selectable,
@@ -31,9 +32,9 @@ pub struct Session {
     pub room_id: RoomId,
     /// First admitted join.
     pub start_time: Timestamp,
-    /// The last leave; none while open.
+    /// The last leave. `None` while open.
     pub end_time: Option<Timestamp>,
-    /// Why it ended; none while open.
+    /// Why it ended. `None` while open.
     pub end_reason: Option<EndReason>,
     /// Where the tenant keeps the recording.
     pub recording_url: Option<String>,
@@ -70,10 +71,10 @@ impl From<AttendanceRow> for Attendance {
 }
 
 impl Store {
-    /// The sessions of a room, newest first; none: the tenant has no such room, deleted ones included.
+    /// Returns the sessions of a room, newest first. `None` if the tenant never had such a room.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn sessions(
         &self,
         tenant: TenantId,
@@ -102,10 +103,10 @@ impl Store {
         Ok(rows.map(|rows| page.cut(rows, |session| (session.start_time, session.id.0))))
     }
 
-    /// One session of a tenant with everybody who was there, in the order they came.
+    /// Returns one session of a tenant with its attendances, in the order of their joins.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn session(
         &self,
         tenant: TenantId,
@@ -144,10 +145,11 @@ impl Store {
         })
     }
 
-    /// Notes where the recording of a session is, if the session still is what was `expected` (none: whatever it is).
+    /// Writes the URL of a session's recording if the session is still as `expected`. `None` allows
+    /// any state.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn set_recording_url(
         &self,
         tenant: TenantId,
@@ -187,10 +189,11 @@ impl Store {
         })
     }
 
-    /// The newest [`RECORDINGS_MAX`] sessions of a room that have a recording, newest first; none: the tenant has no such room.
+    /// Returns the newest [`RECORDINGS_MAX`] sessions of a room that have a recording, newest
+    /// first. `None` if the tenant never had such a room.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn recordings(
         &self,
         tenant: TenantId,
@@ -222,7 +225,7 @@ impl Store {
     /// Whether a session is recorded with its end.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn session_closed(&self, id: SessionId) -> Result<bool, StoreFault> {
         on_connection!(self, |conn, _is_repeat| {
             diesel::select(diesel::dsl::exists(
@@ -236,7 +239,7 @@ impl Store {
     }
 }
 
-/// Compares what tenants see: `last_seen_at` moves by itself.
+/// Compares what tenants see. `last_seen_at` changes by itself.
 fn same_body(one: &Session, other: &Session) -> bool {
     let body = |session: &Session| Session {
         last_seen_at: Timestamp::default(),

@@ -1,4 +1,5 @@
-//! The column types of the schema: ids and times are native on PostgreSQL and text on SQLite under one Rust type each.
+//! The column types of the schema: ids and times are native on PostgreSQL and text on SQLite under
+//! one Rust type each.
 
 use chrono::{DateTime, Utc};
 pub use diesel::sql_types::{Bytea, Int4, Int8, Jsonb, Nullable, Text};

@@ -1,9 +1,9 @@
 //! SQLite on blocking threads, safe to give up on.
 //!
-//! diesel-async's own way of running SQLite makes whoever drops an unfinished call wait for it, which panics on the
-//! current-thread runtimes of HTTP workers. Here a dropped call simply goes on by itself; the pool's lease sees to it that its
-//! connection is not used again, and closing the connection rolls back what was open. A [`transaction`] notices that it was given
-//! up.
+//! With diesel-async's own way of running SQLite, dropping an unfinished call waits for it, which
+//! panics on the current-thread runtimes of HTTP workers. Here a dropped call continues by itself.
+//! Its connection does not return to the pool, and closing the connection rolls back what was open.
+//! A [`transaction`] notices that it was given up.
 
 use std::{
     error::Error,
@@ -59,8 +59,8 @@ pub(super) async fn connect(
     ))
 }
 
-/// A connection with foreign keys, write-ahead log and full durability: the mirror forgets a session once it is recorded here.
-/// `busy`: how long SQLite itself waits for another writer.
+/// A connection with foreign keys, write-ahead log and full durability: the mirror forgets a
+/// session once it is recorded here. `busy`: how long SQLite itself waits for another writer.
 pub(super) fn open(path: &str, busy: Duration) -> ConnectionResult<SqliteConnection> {
     let is_file = !path.starts_with(":memory:") && !path.starts_with("file:");
     if is_file {
@@ -77,16 +77,17 @@ pub(super) fn open(path: &str, busy: Duration) -> ConnectionResult<SqliteConnect
     Ok(connection)
 }
 
-/// Begins a transaction that has the write lock from the start: one that begins by reading cannot wait for it later.
+/// Begins a transaction that has the write lock from the start: one that begins by reading cannot
+/// wait for it later.
 pub(super) async fn begin(connection: &mut SqliteConn) -> QueryResult<()> {
     connection.spawn_blocking(begin_now).await
 }
 
-/// Says to work on a blocking thread whether anybody still waits for it.
+/// Tells work on a blocking thread whether its caller still waits.
 pub(super) struct Caller(Weak<()>);
 
 impl Caller {
-    /// Ends the work of a call that was given up: what nobody waits for must not hold the write lock.
+    /// Fails when the call was given up: work that nobody waits for must not hold the write lock.
     pub(super) fn require(&self) -> QueryResult<()> {
         if self.0.strong_count() == 0 {
             return Err(diesel::result::Error::RollbackTransaction);
@@ -95,8 +96,8 @@ impl Caller {
     }
 }
 
-/// A whole transaction that may write, in one visit to a blocking thread. It is rolled back when its caller is gone before the
-/// work is done.
+/// A whole transaction that may write, in one visit to a blocking thread. It is rolled back when
+/// its caller is gone before the work is done.
 pub(super) async fn transaction<T: Send + 'static>(
     connection: &mut SqliteConn,
     work: impl FnOnce(&mut SqliteConnection, &Caller) -> QueryResult<T> + Send + 'static,
@@ -137,7 +138,7 @@ fn end_now(connection: &mut SqliteConnection, is_ok: bool) -> QueryResult<()> {
     }
 }
 
-/// After a failed rollback the pool refuses the connection; the first error is the one to tell.
+/// After a failed rollback the pool refuses the connection. The first error is the one to report.
 fn told<T>(outcome: QueryResult<T>, ended: QueryResult<()>) -> QueryResult<T> {
     let value = outcome?;
     ended?;

@@ -18,17 +18,17 @@ use crate::ids::{TenantId, Timestamp};
 pub struct Tenant {
     /// Its id.
     pub id: TenantId,
-    /// For the operator's eyes; need not be unique.
+    /// Shown to operators. Need not be unique.
     pub name: String,
     /// When it was created.
     pub created_at: Timestamp,
 }
 
 impl Store {
-    /// Creates a tenant; repeating it is harmless.
+    /// Creates a tenant. Repeating the call is harmless.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn create_tenant(&self, tenant: Tenant) -> Result<Created<Tenant>, StoreFault> {
         on_connection!(self, |conn, _is_repeat| {
             let inserted = diesel::insert_into(tenants::table)
@@ -55,7 +55,7 @@ impl Store {
     /// One tenant.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn tenant(&self, id: TenantId) -> Result<Option<Tenant>, StoreFault> {
         on_connection!(self, |conn, _is_repeat| {
             tenants::table
@@ -70,7 +70,7 @@ impl Store {
     /// All tenants, oldest first.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn list_tenants(&self, page: Page) -> Result<Paged<Tenant>, StoreFault> {
         let rows: Vec<Tenant> = on_connection!(self, |conn, _is_repeat| {
             let query = tenants::table.select(Tenant::as_select()).into_boxed();

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::ids::{TenantId, Timestamp, UserId};
 
-/// How often a change without precondition starts again when others change the same user at the same time.
+/// Attempts at a change without precondition while others change the same user.
 const UPDATE_TRIES: usize = 5;
 
 /// A person known to a tenant.
@@ -26,24 +26,24 @@ pub struct User {
     pub id: UserId,
     /// Whose.
     pub tenant_id: TenantId,
-    /// Unique within the tenant without regard to case; the store keeps it in lower case.
+    /// Unique within the tenant without regard to case. Stored in lower case.
     pub email: String,
-    /// Shown to the others; at most 128 characters.
+    /// Shown to other participants, at most 128 characters.
     pub display_name: String,
     /// When the user was created.
     pub created_at: Timestamp,
 }
 
-/// What to change of a user; none: keep.
+/// Changes of a user. `None` keeps a field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserPatch {
     /// A new e-mail address.
     pub email: Option<String>,
-    /// A new name; meetings that are over keep the old one.
+    /// A new name. Finished sessions keep the old one.
     pub display_name: Option<String>,
 }
 
-/// What became of a user that was to be changed.
+/// The outcome of changing a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpdateUser {
     /// The user as it is now.
@@ -56,7 +56,7 @@ pub enum UpdateUser {
     EmailTaken,
 }
 
-/// What became of a user that was to be deleted.
+/// The outcome of deleting a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeleteUser {
     /// Gone, and the name is erased from all attendances.
@@ -70,10 +70,10 @@ pub enum DeleteUser {
 }
 
 impl Store {
-    /// Creates a user; the same id with the same content again is [`Created::Same`].
+    /// Creates a user. Repeating the call with the same id and content gives [`Created::Same`].
     ///
     /// # Errors
-    /// When the database does not do its part, or the tenant does not exist.
+    /// When the database is away or fails, or the tenant does not exist.
     pub async fn create_user(&self, user: User) -> Result<Created<User>, StoreFault> {
         let user = User {
             email: user.email.to_lowercase(),
@@ -106,7 +106,7 @@ impl Store {
     /// One user of a tenant.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn user(&self, tenant: TenantId, id: UserId) -> Result<Option<User>, StoreFault> {
         on_connection!(self, |conn, _is_repeat| {
             users::table
@@ -122,7 +122,7 @@ impl Store {
     /// The users of a tenant, oldest first.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn users(&self, tenant: TenantId, page: Page) -> Result<Paged<User>, StoreFault> {
         let rows: Vec<User> = on_connection!(self, |conn, _is_repeat| {
             let query = users::table
@@ -136,10 +136,10 @@ impl Store {
         Ok(page.cut(rows, |user| (user.created_at, user.id.0)))
     }
 
-    /// Changes a user, if it still is what was `expected` (none: whatever it is).
+    /// Changes a user if it is still as `expected`. `None` allows any state.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn update_user(
         &self,
         tenant: TenantId,
@@ -187,11 +187,11 @@ impl Store {
         })
     }
 
-    /// Deletes a user who owns no room, if it still is what was `expected` (none: whatever it is), and erases the name from
-    /// the tenant's attendances.
+    /// Deletes a user who owns no room if it is still as `expected`, and erases the name from the
+    /// tenant's attendances.
     ///
     /// # Errors
-    /// When the database does not do its part.
+    /// When the database is away or fails.
     pub async fn delete_user(
         &self,
         tenant: TenantId,

@@ -1,4 +1,4 @@
-//! How the domain's types are written into columns and read back.
+//! Writes the domain's types into columns and reads them back.
 
 use diesel::{
     backend::Backend,
@@ -14,7 +14,8 @@ use crate::{
     store::{RoomStatus, Scope},
 };
 
-/// Makes types of other modules usable in queries: what the derives do for types that stand beside their attributes.
+/// Makes types of other modules usable in queries, as the derives do for types that carry the
+/// attributes themselves.
 macro_rules! queryable {
     ($($proxy:ident($value:ty) as $sql:ident),+ $(,)?) => {$(
         #[derive(AsExpression, FromSqlRow)]
@@ -41,7 +42,7 @@ queryable! {
     EndReasonProxy(EndReason) as Text,
 }
 
-/// An id of whatever is meant.
+/// An id of any kind.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AnyId(pub(super) uuid::Uuid);
 
@@ -122,7 +123,7 @@ word_columns! {
     }
 }
 
-/// A room's settings on their way out of the database.
+/// A room's settings as read from the database.
 #[derive(FromSqlRow)]
 pub struct StoredSettings(Settings);
 
@@ -142,12 +143,12 @@ where
     }
 }
 
-/// A room's settings on their way into the database.
+/// A room's settings as written to the database.
 pub(super) fn settings_json(settings: &Settings) -> serde_json::Value {
     serde_json::to_value(settings).expect("settings have string keys and plain values")
 }
 
-/// The SHA-256 of an API key's secret on its way out of the database.
+/// The SHA-256 of an API key's secret as read from the database.
 #[derive(FromSqlRow)]
 pub struct StoredHash([u8; 32]);
 

@@ -1,5 +1,5 @@
-//! What is recorded in one batch comes out as if its pieces had been recorded one by one, and batches at once do not block each
-//! other for good.
+//! What is recorded in one batch comes out as if its pieces had been recorded one by one, and
+//! batches at once do not block each other for good.
 
 use std::collections::BTreeMap;
 

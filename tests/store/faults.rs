@@ -1,4 +1,5 @@
-//! A database that is away, dies, hangs or is locked: told apart, bounded in time, survived where it can be.
+//! A database that is away, dies, hangs or is locked: told apart, bounded in time, survived where
+//! it can be.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! Sessions are recorded exactly once with their true times, in whatever order and however often the pieces arrive.
+//! Sessions are recorded exactly once with their true times, in whatever order and however often
+//! the pieces arrive.
 
 use callboard::{
     ids::{RoomId, UserId},

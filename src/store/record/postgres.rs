@@ -1,68 +1,83 @@
-//! Recording on PostgreSQL: a handful of statements for a whole batch.
-
-mod statements;
+//! Recording on PostgreSQL: a few statements for a whole batch.
 
 use std::collections::{BTreeSet, HashSet};
 
 use diesel::{
-    ExpressionMethods, NullableExpressionMethods, OptionalExtension, QueryDsl, QueryResult,
+    BoolExpressionMethods, ExpressionMethods, NullableExpressionMethods, OptionalExtension,
+    QueryDsl, QueryResult, dsl,
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use futures_util::future::try_join3;
 
-use super::Opening;
+use super::{
+    Opening,
+    rows::{self, ClosedRow, OpenRow, end_as_lost, upsert_sessions, write_status},
+};
 use crate::{
     ids::{RoomId, SessionId},
-    protocol::EndReason,
-    room::record::{Attendance, ClosedSession},
-    store::schema::{rooms, sessions},
+    room::record::ClosedSession,
+    store::schema::{attendances, bans, rooms, sessions},
 };
-use statements::{InsertAttendances, InsertBans, InsertOpenings, UpsertSessions, WriteStatuses};
 
-/// Most attendances in one statement: what the server takes in at once.
-const ATTENDANCES_MAX: usize = 5_000;
+/// Most rows in one `INSERT`: PostgreSQL takes 65,535 values in a statement, and a row has up to 8.
+const INSERT_ROWS_MAX: usize = 5_000;
 
-/// See [`super::Store::record_openings`]; in the order of the rooms' ids.
+/// See [`super::Store::record_openings`]. The openings come in the order of the rooms' ids.
 pub(super) async fn record_openings(
     conn: &mut AsyncPgConnection,
     openings: &[&Opening],
 ) -> QueryResult<()> {
     let rooms = openings.iter().map(|opening| opening.room_id).collect();
     let rooms = lock_rooms(conn, rooms).await?;
-    if rooms.is_empty() {
-        return Ok(());
-    }
     let known = openings
         .iter()
         .filter(|opening| rooms.contains(&opening.room_id));
-    InsertOpenings::new(known).execute(conn).await?;
+    let rows: Vec<OpenRow> = known.map(|opening| OpenRow::new(opening)).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    diesel::insert_into(sessions::table)
+        .values(rows)
+        .on_conflict_do_nothing()
+        .execute(conn)
+        .await?;
+    write_status!(with_ids(rooms)).execute(conn).await?;
     Ok(())
 }
 
-/// See [`super::Store::record_sessions`]; in the order of the rooms' ids.
+/// See [`super::Store::record_sessions`]. The sessions come in the order of the rooms' ids.
 pub(super) async fn record_sessions(
     conn: &mut AsyncPgConnection,
     closed: &[&ClosedSession],
 ) -> QueryResult<()> {
     let rooms = closed.iter().map(|session| session.room_id).collect();
     let rooms = lock_rooms(conn, rooms).await?;
-    if rooms.is_empty() {
-        return Ok(());
-    }
     let closed: Vec<&ClosedSession> = closed
         .iter()
         .copied()
         .filter(|session| rooms.contains(&session.room_id))
         .collect();
-    let news = close(conn, &closed).await?;
-    // They go out together: none waits for the answer to the one before, and none needs it.
-    let conn = &*conn;
-    try_join3(
-        insert_bans(conn, &news),
-        insert_attendances(conn, &closed),
-        write_statuses(conn, &rooms),
-    )
-    .await?;
+    if closed.is_empty() {
+        return Ok(());
+    }
+    // Only with the first record of a session: a ban may have been lifted since.
+    let written = close(conn, &closed).await?;
+    let mut bans = written.iter().flat_map(|session| rows::bans(session));
+    while let Some(rows) = chunk(&mut bans) {
+        diesel::insert_into(bans::table)
+            .values(rows)
+            .on_conflict_do_nothing()
+            .execute(conn)
+            .await?;
+    }
+    let mut attendances = closed.iter().flat_map(|session| rows::attendances(session));
+    while let Some(rows) = chunk(&mut attendances) {
+        diesel::insert_into(attendances::table)
+            .values(rows)
+            .on_conflict_do_nothing()
+            .execute(conn)
+            .await?;
+    }
+    write_status!(with_ids(rooms)).execute(conn).await?;
     Ok(())
 }
 
@@ -75,34 +90,25 @@ pub(super) async fn close_lost(
     let room: Option<RoomId> = sessions::table
         .find(session)
         .select(sessions::room_id)
-        .get_result(&mut *conn)
+        .get_result(conn)
         .await
         .optional()?;
     let Some(room) = room else {
         return Ok(false);
     };
     let rooms = lock_rooms(conn, BTreeSet::from([room])).await?;
-    let open = sessions::table
-        .find(session)
-        .filter(sessions::end_time.is_null());
-    let closed = diesel::update(open)
-        .set((
-            sessions::end_time.eq(sessions::last_seen_at.nullable()),
-            sessions::end_reason.eq(Some(EndReason::Lost)),
-        ))
-        .execute(&mut *conn)
-        .await?;
-    write_statuses(conn, &rooms).await?;
+    let closed = end_as_lost!(session).execute(conn).await?;
+    write_status!(with_ids(rooms)).execute(conn).await?;
     Ok(closed == 1 || is_repeat)
 }
 
-/// Takes the rows of those rooms that have one, for this transaction. All recorders take them in the order of their ids.
+/// Locks the rows of rooms until the transaction ends and returns the ids of those that exist. All
+/// recorders lock in the order of the ids.
 async fn lock_rooms(
     conn: &mut AsyncPgConnection,
     ids: BTreeSet<RoomId>,
 ) -> QueryResult<BTreeSet<RoomId>> {
-    let locked: Vec<RoomId> = rooms::table
-        .filter(rooms::id.eq_any(Vec::from_iter(ids)))
+    let locked: Vec<RoomId> = with_ids(ids)
         .order(rooms::id.asc())
         .select(rooms::id)
         .for_no_key_update()
@@ -111,70 +117,40 @@ async fn lock_rooms(
     Ok(locked.into_iter().collect())
 }
 
-/// Writes sessions with their ends where [`UpsertSessions`] allows it; answers which it wrote.
+#[dsl::auto_type(no_type_alias)]
+fn with_ids(ids: BTreeSet<RoomId>) -> _ {
+    rooms::table.filter(rooms::id.eq_any(ids))
+}
+
+/// Writes sessions with their ends where `upsert_sessions` allows it. Returns those that it wrote.
 async fn close<'a>(
     conn: &mut AsyncPgConnection,
     closed: &[&'a ClosedSession],
 ) -> QueryResult<Vec<&'a ClosedSession>> {
-    let mut is_new = vec![false; closed.len()];
-    let mut todo: Vec<usize> = (0..closed.len()).collect();
-    while !todo.is_empty() {
-        // One statement cannot write a row twice: what comes again has its turn after the first.
+    let mut written = Vec::new();
+    let mut left = closed.to_vec();
+    while !left.is_empty() {
+        // One statement cannot write a row twice: a repeated session waits for the next statement.
         let mut seen = HashSet::new();
-        let (round, later): (Vec<usize>, Vec<usize>) = todo
+        let (now, later): (Vec<_>, Vec<_>) = left
             .into_iter()
-            .partition(|index| seen.insert(closed[*index].session_id));
-        let upsert = UpsertSessions::new(round.iter().map(|index| closed[*index]));
-        let written: Vec<SessionId> = upsert.load(conn).await?;
-        let written: HashSet<SessionId> = written.into_iter().collect();
-        for index in round {
-            is_new[index] = written.contains(&closed[index].session_id);
-        }
-        todo = later;
-    }
-    let sessions = closed.iter().zip(is_new);
-    Ok(sessions
-        .filter_map(|(session, is_new)| is_new.then_some(*session))
-        .collect())
-}
-
-/// The bans of sessions that were written for the first time: one may have been lifted since.
-async fn insert_bans(mut conn: &AsyncPgConnection, news: &[&ClosedSession]) -> QueryResult<()> {
-    let bans = InsertBans::new(news);
-    if !bans.is_empty() {
-        bans.execute(&mut conn).await?;
-    }
-    Ok(())
-}
-
-/// Those attendances that are not there yet.
-async fn insert_attendances(
-    mut conn: &AsyncPgConnection,
-    closed: &[&ClosedSession],
-) -> QueryResult<()> {
-    let attendances = attendances_of(closed);
-    for chunk in attendances.chunks(ATTENDANCES_MAX) {
-        let insert = InsertAttendances::new(chunk);
-        insert.execute(&mut conn).await?;
-    }
-    Ok(())
-}
-
-/// `ACTIVE` while a session of the room is open, else `COMPLETED`.
-async fn write_statuses(mut conn: &AsyncPgConnection, rooms: &BTreeSet<RoomId>) -> QueryResult<()> {
-    WriteStatuses::new(rooms).execute(&mut conn).await?;
-    Ok(())
-}
-
-fn attendances_of<'a>(closed: &[&'a ClosedSession]) -> Vec<(SessionId, &'a Attendance)> {
-    let mut attendances = Vec::new();
-    for session in closed {
-        attendances.extend(
-            session
-                .attendances
-                .iter()
-                .map(|attendance| (session.session_id, attendance)),
+            .partition(|session| seen.insert(session.session_id));
+        let rows: Vec<ClosedRow> = now.iter().map(|session| ClosedRow::new(session)).collect();
+        let ids: Vec<SessionId> = upsert_sessions!(rows)
+            .returning(sessions::id)
+            .get_results(conn)
+            .await?;
+        written.extend(
+            now.into_iter()
+                .filter(|session| ids.contains(&session.session_id)),
         );
+        left = later;
     }
-    attendances
+    Ok(written)
+}
+
+/// The next rows for one statement. `None` at the end.
+fn chunk<R>(rows: &mut impl Iterator<Item = R>) -> Option<Vec<R>> {
+    let chunk: Vec<R> = rows.take(INSERT_ROWS_MAX).collect();
+    (!chunk.is_empty()).then_some(chunk)
 }
