@@ -1,7 +1,7 @@
-//! The command line: what can be asked of the binary, and how it answers.
+//! The command line: the commands and their output.
 //!
-//! Results go to stdout, one per line, so that scripts can read them; logs and errors go to stderr. Exit codes: 0, 1 when
-//! something failed, 2 when the arguments or the configuration are wrong.
+//! Results go to stdout, one per line, so that scripts can read them. Logs and errors go to stderr.
+//! Exit codes: 0, 1 when something failed, 2 when the arguments or the configuration are wrong.
 
 mod database;
 mod keys;
@@ -21,7 +21,7 @@ use callboard::{
 };
 use clap::{Args, Parser, Subcommand};
 
-/// The exit code of wrong arguments and of a wrong configuration; clap's own is the same.
+/// Exit code for wrong arguments and a wrong configuration, the same as clap's.
 const EXIT_USAGE: u8 = 2;
 
 /// The control plane of a video-conferencing system.
@@ -37,41 +37,43 @@ struct Cli {
 const AFTER_HELP: &str = "Every key of config/default.toml can also be set by a variable: mirror.stall_ms is \
 CALLBOARD_MIRROR__STALL_MS. Precedence, lowest first: defaults, --config file, variables, flags.";
 
-/// What every command needs to find its data.
+/// Options of all commands.
 #[derive(Args)]
 struct CommonArgs {
-    /// A TOML file over the defaults [env: CALLBOARD_CONFIG]
+    /// TOML file with settings [env: CALLBOARD_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Directory of the embedded databases and generated secrets [env: CALLBOARD_DATA] [default: ./data]
+    /// Directory of the embedded databases and generated secrets [env: CALLBOARD_DATA] [default:
+    /// ./data]
     #[arg(long, global = true, value_name = "DIRECTORY")]
     data: Option<String>,
-    /// SQL database, postgres://… or sqlite:… [env: CALLBOARD_DATABASE] [default: sqlite:<data>/callboard.db]
+    /// SQL database: postgres://… or sqlite:… [env: CALLBOARD_DATABASE] [default:
+    /// sqlite:<data>/callboard.db]
     #[arg(long, global = true, value_name = "URL")]
     database: Option<String>,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve meetings
+    /// Run a node
     Serve(serve::ServeArgs),
-    /// Bring the database to this release's schema and print the migrations that ran
+    /// Migrate the database to this release's schema and print the migrations that ran
     Migrate,
-    /// Work on tenants
+    /// Create and list tenants
     #[command(subcommand)]
     Tenants(tenants::TenantsCommand),
-    /// Work on API keys
+    /// Create, list and revoke API keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
-    /// Measure a running server: simulate rooms full of people and check what it promises
+    /// Load a running server with simulated rooms, measure it, and check its promises
     Load(Box<load::LoadArgs>),
-    /// Print a join token, signed by the server's key, for trying things
+    /// Print a join token, signed by the server's key, for experiments
     Token(token::TokenArgs),
 }
 
-/// Why a command did not do its work.
+/// Why a command failed.
 enum Failure {
-    /// The caller can put it right: arguments or configuration.
+    /// Wrong arguments or configuration.
     Usage(String),
     /// Something failed.
     Runtime(anyhow::Error),
@@ -89,7 +91,8 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-/// Loads the configuration and the given secrets and starts logging. All their problems come together.
+/// Loads the configuration and the given secrets and starts logging. Reports all their problems
+/// together.
 fn prepare(
     common: &CommonArgs,
     mut flags: Vec<(&'static str, String)>,
@@ -131,7 +134,7 @@ fn prepare(
     }
 }
 
-/// The process's variables. One of ours that is no text is a problem rather than another value.
+/// The process's variables. One of ours that is not UTF-8 is a problem.
 fn environment(problems: &mut Vec<Problem>) -> Vec<(String, String)> {
     let mut variables = Vec::new();
     for (name, value) in std::env::vars_os() {

@@ -1,9 +1,10 @@
 //! The HTTP admin API: routes, keys, problems, one file per resource.
 //!
-//! A request passes [`track`] (span, metrics, every error as a problem), CORS, its route's key check ([`auth`]), the strict
-//! readers of [`extract`], and its handler. Handlers turn JSON into rows of the store and commands for live rooms, and back;
-//! they decide nothing about seats. The table of [`endpoints`] is all there is for callers: `/openapi.json` is compared with it by a
-//! test. What nodes ask of each other stands in [`internal`] and is described nowhere else.
+//! A request passes [`track`] (span, metrics, every error as a problem), CORS, its route's key
+//! check ([`auth`]), the strict readers of [`extract`], and its handler. Handlers turn JSON into
+//! rows of the store and commands for live rooms, and back. They decide nothing about seats.
+//! [`endpoints`] lists all routes for callers, and a test compares it with `/openapi.json`. The
+//! routes between nodes are in [`internal`] and not described there.
 
 pub mod auth;
 pub mod bans;
@@ -48,17 +49,18 @@ pub use self::{
     problem::{Problem, ProblemCode},
     routes::{Endpoint, SIGNAL_PATH},
     state::{
-        AppState, Clock, ComponentState, DrainSwitch, HttpOptions, MirrorSource, Parts, Readiness,
-        ReadinessSource, ReadinessStatus,
+        AppServices, AppState, Clock, ComponentState, DrainSwitch, HttpOptions, MirrorSource,
+        Readiness, ReadinessSource, ReadinessStatus,
     },
 };
 
-/// Everything that clients and other nodes reach. `GET` on [`SIGNAL_PATH`] becomes a WebSocket that passes `joins`; it gets no key
-/// check, and its Origin check where it is upgraded.
+/// Configures everything that clients and other nodes reach. `GET` on [`SIGNAL_PATH`] becomes a
+/// WebSocket that joins through `joins`. It has no key check, and its Origin is checked at the
+/// upgrade.
 pub fn configure(config: &mut ServiceConfig, state: web::Data<AppState>, joins: &Arc<JoinService>) {
     let cors = origin::cors(&state.options.allowed_origins);
     let signal = Endpoint::at(SIGNAL_PATH).on(Method::GET, signal::route(Arc::clone(joins)));
-    // First: paths are tried one after the other, and this is the one that storms.
+    // First, because actix tries paths one after the other and this one is called most.
     let mut all = web::scope("").service(signal.into_resource());
     for endpoint in endpoints() {
         all = all.service(endpoint.into_resource());
@@ -66,7 +68,7 @@ pub fn configure(config: &mut ServiceConfig, state: web::Data<AppState>, joins: 
     for endpoint in internal::endpoints(joins) {
         debug_assert!(
             endpoint.path().starts_with(internal::PREFIX),
-            "whatever clients reach stands in the description"
+            "paths outside the prefix must be in the OpenAPI document"
         );
         all = all.service(endpoint.into_resource());
     }
@@ -74,14 +76,14 @@ pub fn configure(config: &mut ServiceConfig, state: web::Data<AppState>, joins: 
         .default_service(web::to(routes::unknown_path))
         .wrap(cors)
         .wrap(from_fn(track::track));
-    // What no path can match, such as `GET *`, passes the scope by.
+    // A request that no path can match, such as `GET *`, does not enter the scope.
     config
         .app_data(state)
         .service(all)
         .default_service(web::to(routes::unknown_path));
 }
 
-/// What the separate listener of `--admin-listen` serves: the machine routes, `/metrics` without a key.
+/// Configures the listener of `--admin-listen`: the routes for machines, `/metrics` without a key.
 pub fn configure_admin(config: &mut ServiceConfig, state: web::Data<AppState>) {
     let mut all = web::scope("");
     for endpoint in machines::admin_endpoints() {

@@ -140,7 +140,7 @@ async fn serve_until_stopped(
         budget.clone(),
     ));
     let told = Arc::new(Notify::new());
-    let state = web::Data::new(AppState::new(http::Parts {
+    let state = web::Data::new(AppState::new(http::AppServices {
         store: node.store.clone(),
         rooms: rooms.clone(),
         signing: secrets.signing,

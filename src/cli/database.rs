@@ -1,4 +1,4 @@
-//! What the commands that work on the SQL database share.
+//! Shared by the commands that use the SQL database.
 
 use std::{future::Future, time::SystemTime};
 
@@ -11,10 +11,10 @@ use callboard::{
 
 use super::Failure;
 
-/// Rows read at once by the lists.
+/// Rows that the lists read at once.
 pub(super) const PAGE_ROWS: usize = 500;
 
-/// How the store is to be opened.
+/// The store's options.
 pub(super) fn store_options(config: &Config) -> StoreOptions {
     StoreOptions {
         url: config.database.expose().to_owned(),

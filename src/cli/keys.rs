@@ -16,27 +16,27 @@ use super::{
     token::existing_signing_key,
 };
 
-/// What can be done with API keys.
+/// Commands on API keys.
 #[derive(Subcommand)]
 pub(super) enum KeysCommand {
-    /// Create a key and print its text: the only time that it is shown
+    /// Create a key and print it. It is shown only this once
     Create(CreateArgs),
-    /// List keys: id, tenant, scope, name, time of creation, time of revocation
+    /// List keys: id, tenant, scope, name, creation time, revocation time
     List(ListArgs),
-    /// Refuse a key from now on
+    /// Revoke a key
     Revoke(RevokeArgs),
 }
 
 /// Flags of `keys create`.
 #[derive(Args)]
 pub(super) struct CreateArgs {
-    /// What the key is for, in words for people
+    /// Purpose of the key, for people
     #[arg(long)]
     name: String,
-    /// Whose data the key opens [default: the default tenant]
+    /// Tenant whose data the key opens [default: the default tenant]
     #[arg(long, value_name = "UUID")]
     tenant: Option<TenantId>,
-    /// Open the operator's routes as well
+    /// Allow the operator's routes too
     #[arg(long)]
     operator: bool,
     /// Print a JSON object
@@ -58,7 +58,7 @@ pub(super) struct ListArgs {
 /// Arguments of `keys revoke`.
 #[derive(Args)]
 pub(super) struct RevokeArgs {
-    /// The id, as listed or as in the key's text
+    /// Id of the key, as listed or as in the key itself
     #[arg(value_name = "UUID")]
     id: ApiKeyId,
 }

@@ -10,16 +10,16 @@ use url::Url;
 
 use super::{Failure, output};
 
-/// What stands for a secret in the command line that is written down.
+/// Replaces a secret in the command line that the report shows.
 const HIDDEN: &str = "…";
 
 /// Flags of `load`.
 #[derive(Args)]
 pub(super) struct LoadArgs {
-    /// meeting, join-storm, broadcast, idle, churn or reconnect
+    /// Load profile: meeting, join-storm, broadcast, idle, churn or reconnect
     #[arg(value_name = "PROFILE")]
     profile: Profile,
-    /// A node; give several for a cluster
+    /// URL of a node. Repeat it for a cluster
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     url: Vec<Url>,
     /// API key of the server
@@ -30,41 +30,41 @@ pub(super) struct LoadArgs {
         hide_env_values = true
     )]
     key: Option<String>,
-    /// Rooms; churn makes its own
+    /// Number of rooms. churn makes its own
     #[arg(long, value_name = "N", default_value_t = 100)]
     rooms: usize,
-    /// People of each room; churn: always 2
+    /// People per room. churn always has 2
     #[arg(long, value_name = "N", default_value_t = 10)]
     size: usize,
-    /// broadcast: deliveries a second over all rooms; join-storm: joins a second; churn: calls a second; meeting: how many
-    /// times as busy as real people
+    /// Rate per second: deliveries (broadcast), joins (join-storm), calls (churn). For meeting, how
+    /// many times as busy as real people
     #[arg(long, value_name = "R", default_value_t = 1.0)]
     rate: f64,
-    /// Seconds that are measured
+    /// Seconds to measure
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     duration: Duration,
-    /// Seconds in which people join before that; not for join-storm and churn
+    /// Seconds before that in which people join. Not for join-storm and churn
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     ramp: Duration,
-    /// Of all random choices
+    /// Seed of all random choices
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Write the report as JSON
+    /// Write the report as JSON to a file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write the report as a page with plots
+    /// Write the report as an HTML page with plots
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Measure CPU time and memory of this process too; Linux, same machine
+    /// Measure CPU time and memory of the server process too (Linux, same machine)
     #[arg(long, value_name = "PID")]
     server_pid: Option<u32>,
-    /// Connect from 127.0.0.1 to 127.0.0.N: each has its own 28,000 ports
+    /// Number of source addresses, 127.0.0.1 to 127.0.0.N, each with its own 28,000 ports
     #[arg(long, value_name = "N", default_value_t = 1)]
     sources: u8,
-    /// Worker threads [default: as many as cores]
+    /// Number of worker threads [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// The target is a fan-out without rules
+    /// The target is a plain fan-out without rules
     #[arg(long, hide = true)]
     bare: bool,
 }
@@ -107,7 +107,7 @@ pub(super) fn run(args: LoadArgs) -> Result<(), Failure> {
     verdict(&report)
 }
 
-/// A broken promise is a failure, not a footnote.
+/// Fails the command when the server broke a promise.
 fn verdict(report: &Report) -> Result<(), Failure> {
     if report.is_clean() {
         return Ok(());
@@ -128,7 +128,7 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// As typed, but for the key.
+/// The command line with the key hidden.
 fn command_line() -> String {
     let mut words: Vec<String> = std::env::args().collect();
     for at in 1..words.len() {

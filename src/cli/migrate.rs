@@ -12,7 +12,7 @@ use super::{
 /// Prints the name of each migration that ran.
 pub(super) fn run(common: &CommonArgs) -> Result<(), Failure> {
     let (config, _) = prepare(common, Vec::new(), false)?;
-    // An embedded database is not changed under a running server, and its directory may not exist yet.
+    // The lock keeps a running server's embedded database unchanged, and creates the directory.
     let _lock = config
         .database
         .is_sqlite()

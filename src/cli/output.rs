@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use anyhow::Context;
 use serde_json::Value;
 
-/// Prints one line. A reader that has gone away (`callboard keys list | head -1`) is no failure.
+/// Prints one line. A reader that has closed the pipe (`callboard keys list | head -1`) is not an
+/// error.
 pub(super) fn line(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
@@ -16,7 +17,7 @@ pub(super) fn line(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Prints one result: the value of its first column, or the whole as a JSON object.
+/// Prints one result: the value of its first column, or all columns as a JSON object.
 pub(super) fn record(columns: &[(&str, Value)], is_json: bool) -> anyhow::Result<()> {
     let shown = if is_json {
         columns
@@ -26,7 +27,7 @@ pub(super) fn record(columns: &[(&str, Value)], is_json: bool) -> anyhow::Result
     row(shown, is_json)
 }
 
-/// Prints one entry of a list: its values between tabs, or a JSON object.
+/// Prints one row of a list: tab-separated values, or a JSON object.
 pub(super) fn row(columns: &[(&str, Value)], is_json: bool) -> anyhow::Result<()> {
     if is_json {
         line(&object(columns).to_string())
@@ -44,7 +45,7 @@ fn object(columns: &[(&str, Value)]) -> Value {
         .into()
 }
 
-/// A value as text; absent ones are empty, and what would break the line is a space.
+/// A value as text. An absent one is empty, and control characters become spaces.
 fn cell(value: &Value) -> String {
     let text = match value {
         Value::Null => String::new(),

@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::{CommonArgs, Failure, output, prepare};
 
-/// Flags of `serve`; all but the last are keys of the configuration.
+/// Flags of `serve`. All but the last are keys of the configuration.
 #[derive(Args)]
 pub(super) struct ServeArgs {
     /// Address of HTTP and WebSocket [env: CALLBOARD_LISTEN] [default: 127.0.0.1:8080]
@@ -18,16 +18,18 @@ pub(super) struct ServeArgs {
     /// Address that serves health and metrics without a key [env: CALLBOARD_ADMIN_LISTEN]
     #[arg(long, value_name = "IP:PORT")]
     admin_listen: Option<String>,
-    /// Mirror of live rooms; without it: embedded in the data directory [env: CALLBOARD_REDIS]
+    /// Redis for the mirror of live rooms [env: CALLBOARD_REDIS] [default: embedded in the data
+    /// directory]
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
-    /// URL under which other nodes and clients reach this node [env: CALLBOARD_ADVERTISE] [default: from --listen]
+    /// URL under which other nodes and clients reach this node [env: CALLBOARD_ADVERTISE] [default:
+    /// made from --listen]
     #[arg(long, value_name = "URL")]
     advertise: Option<String>,
     /// Region of this node [env: CALLBOARD_REGION] [default: local]
     #[arg(long, value_name = "NAME")]
     region: Option<String>,
-    /// Refuse to start, instead of migrating, when the database has an older schema
+    /// Refuse to start if the database has an older schema, instead of migrating it
     #[arg(long)]
     no_migrate: bool,
 }
@@ -66,7 +68,7 @@ pub(super) fn run(common: &CommonArgs, args: &ServeArgs) -> Result<(), Failure> 
     Ok(())
 }
 
-/// The secrets, and the lock of the data directory if this node keeps anything there.
+/// Returns the secrets, and the lock of the data directory if this node keeps anything there.
 fn secrets_of(
     config: &Config,
     given: &GivenSecrets,

@@ -1,4 +1,4 @@
-//! `callboard tenants`: the customers of this installation.
+//! `callboard tenants`: tenants, the customers of this installation.
 
 use anyhow::Context;
 use callboard::{
@@ -14,22 +14,22 @@ use super::{
     output, prepare,
 };
 
-/// What can be done with tenants.
+/// Commands on tenants.
 #[derive(Subcommand)]
 pub(super) enum TenantsCommand {
     /// Create a tenant and print its id
     Create(CreateArgs),
-    /// List all tenants: id, name, time of creation
+    /// List tenants: id, name, creation time
     List(ListArgs),
 }
 
 /// Flags of `tenants create`.
 #[derive(Args)]
 pub(super) struct CreateArgs {
-    /// Its name
+    /// Name of the tenant
     #[arg(long)]
     name: String,
-    /// Its id; a repeat with the same id and name changes nothing [default: a new one]
+    /// Id of the tenant. Repeating the same id and name changes nothing [default: a new id]
     #[arg(long, value_name = "UUID")]
     id: Option<TenantId>,
     /// Print a JSON object

@@ -18,19 +18,19 @@ use super::{CommonArgs, Failure, output, prepare};
 /// Flags of `token`.
 #[derive(Args)]
 pub(super) struct TokenArgs {
-    /// The room
+    /// Room to join
     #[arg(long, value_name = "UUID")]
     room: RoomId,
-    /// The joiner
+    /// User who joins
     #[arg(long, value_name = "UUID")]
     user: UserId,
-    /// What the joiner comes as: host or guest
+    /// Kind of joiner: host or guest
     #[arg(long, value_parser = kind)]
     role: Kind,
     /// Display name, at most 128 characters
     #[arg(long, value_parser = display_name)]
     name: String,
-    /// The tenant of the room [default: the default tenant]
+    /// Tenant of the room [default: the default tenant]
     #[arg(long, value_name = "UUID")]
     tenant: Option<TenantId>,
     /// Life of the token in seconds, at most 86400 [default: token.lifetime_secs]
@@ -85,7 +85,7 @@ pub(super) fn run(common: &CommonArgs, args: &TokenArgs) -> Result<(), Failure> 
     Ok(())
 }
 
-/// The key that the server signs with. None is made here: nobody would verify with it.
+/// Returns the server's signing key. A missing key is not created: no server would verify with it.
 pub(super) fn existing_signing_key(
     config: &Config,
     given: &GivenSecrets,

@@ -1,7 +1,8 @@
-//! Who calls: API keys, `Authorization: Bearer cb_<id>_<secret>`, their tenants and scopes.
+//! Authentication of callers: API keys, `Authorization: Bearer cb_<id>_<secret>`, their tenants and
+//! scopes.
 //!
-//! A route that needs a key is made by [`with_key`] or [`with_operator_key`]; the key is checked before anything else of
-//! the request is looked at. Handlers take the [`Caller`].
+//! [`with_key`] and [`with_operator_key`] make routes that need a key. The key is checked before
+//! anything else of the request is read. Handlers take the [`Caller`].
 
 use std::{
     collections::HashMap,
@@ -29,19 +30,19 @@ use crate::{
     store::{DEFAULT_TENANT, Scope, Store},
 };
 
-/// How long a key found in SQL is not looked up again; a revocation takes effect within this time.
+/// How long a key found in SQL is cached. A revocation takes effect within this time.
 const KEY_TTL: Duration = Duration::from_secs(2);
-/// Keys remembered at once.
+/// Most cached keys.
 const KEYS_MAX: usize = 1_024;
-/// Longest key text; ours are far shorter.
+/// Longest key text. Ours are far shorter.
 const KEY_CHARS_MAX: usize = 256;
 
 /// The holder of a valid key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// Whose data the key opens.
+    /// The tenant whose data the key opens.
     pub tenant: TenantId,
-    /// Whether the machine routes are open as well.
+    /// Whether the operator's routes are open too.
     pub scope: Scope,
 }
 
@@ -55,7 +56,7 @@ impl FromRequest for Caller {
     }
 }
 
-/// A key as remembered: hash of its secret and what it opens.
+/// A cached key.
 #[derive(Clone, Copy)]
 struct KnownKey {
     /// SHA-256 of the key.
@@ -64,7 +65,7 @@ struct KnownKey {
     caller: Caller,
 }
 
-/// Finds keys: the bootstrap key, keys seen a moment ago, SQL.
+/// Finds keys: the bootstrap key, cached keys, keys in SQL.
 pub struct KeyRing {
     /// The id of the key without a row.
     bootstrap_id: ApiKeyId,
@@ -75,7 +76,7 @@ pub struct KeyRing {
 }
 
 impl KeyRing {
-    /// Knows the bootstrap key.
+    /// Starts with the bootstrap key only.
     #[must_use]
     pub fn new(bootstrap: &ApiKeyText) -> Self {
         Self {
@@ -91,10 +92,10 @@ impl KeyRing {
         }
     }
 
-    /// Who holds this key.
+    /// Returns the holder of a key.
     ///
     /// # Errors
-    /// `unauthorized`, whatever is wrong with it; `unavailable` when SQL is needed and away.
+    /// `unauthorized` if the key is wrong in any way, `unavailable` if SQL is needed and away.
     pub async fn caller(&self, store: &Store, key: &ApiKeyText) -> Result<Caller, Problem> {
         let known = self
             .find(store, key.id)
@@ -107,7 +108,7 @@ impl KeyRing {
         }
     }
 
-    /// The key by its id; revoked ones are not found.
+    /// Finds a key that is not revoked by its id.
     async fn find(&self, store: &Store, id: ApiKeyId) -> Result<Option<KnownKey>, Problem> {
         if id == self.bootstrap_id {
             return Ok(Some(self.bootstrap));
@@ -139,7 +140,7 @@ impl KeyRing {
         (read_at.elapsed() < KEY_TTL).then_some(*known)
     }
 
-    /// Remembers a key; makes room by forgetting the stale ones, then all.
+    /// Caches a key. Makes room by dropping the stale ones, then all.
     fn remember(&self, id: ApiKeyId, known: KnownKey) {
         let mut recent = self.recent.lock().expect("no holder of this lock panics");
         if recent.len() >= KEYS_MAX {
@@ -152,7 +153,7 @@ impl KeyRing {
     }
 }
 
-/// The key of a request; `None`: it has no `Authorization` at all.
+/// Returns the key of a request. `None` if it has no `Authorization`.
 ///
 /// # Errors
 /// `unauthorized` for one that is not `Bearer` with a key text.
@@ -173,7 +174,8 @@ pub fn key_of(headers: &HeaderMap) -> Result<Option<ApiKeyText>, Problem> {
     key.map(Some).ok_or_else(Problem::unauthorized)
 }
 
-/// The text behind `Bearer`; none: no `Authorization`, several, or another scheme.
+/// Returns the text behind `Bearer`. `None` without `Authorization`, with several, or with another
+/// scheme.
 pub(super) fn bearer_of(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION);
     let (Some(value), None) = (values.next(), values.next()) else {
@@ -203,7 +205,7 @@ where
     web::route().to(handler).wrap(from_fn(require_operator_key))
 }
 
-/// Lets holders of any key through.
+/// Accepts holders of any key.
 async fn require_key(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -214,7 +216,7 @@ async fn require_key(
     }
 }
 
-/// Lets holders of an operator key through.
+/// Accepts holders of an operator key.
 async fn require_operator_key(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -234,7 +236,7 @@ async fn require_operator_key(
     }
 }
 
-/// Goes on to the handler, which finds the caller, if there is one.
+/// Calls the handler, which finds the caller in the request's extensions.
 ///
 /// # Errors
 /// Those of the handler.
@@ -249,12 +251,12 @@ pub(super) async fn pass(
     Ok(next.call(request).await?.map_into_boxed_body())
 }
 
-/// Answers instead of the handler. A response and not an error, so that CORS headers are put on it.
+/// Answers instead of the handler. It is a response, not an error, so that it gets CORS headers.
 pub(super) fn refuse(request: ServiceRequest, problem: &Problem) -> ServiceResponse<BoxBody> {
     request.into_response(problem.error_response())
 }
 
-/// The caller of a request that must have one.
+/// Returns the caller of a request that must have a key.
 ///
 /// # Errors
 /// `unauthorized`, and `unavailable` when SQL is needed and away.

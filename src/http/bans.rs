@@ -1,4 +1,4 @@
-//! `/v1/rooms/{roomId}/bans`: who may not return, until lifted.
+//! `/v1/rooms/{roomId}/bans`: users who may not return until the ban is lifted.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -31,7 +31,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Ban {
-    /// Who may not return.
+    /// The banned user.
     #[schema(value_type = Uuid)]
     pub user_id: UserId,
     /// Since when.
@@ -86,7 +86,8 @@ async fn lift(
     let user: UserId = path_id(&request, "userId")?;
     let room = rooms::find(&state, caller.tenant, path_id(&request, "roomId")?).await?;
     let was_banned = reply::to_the_end(async move {
-        // The live room first: it would write the ban to SQL again when its session closes.
+        // The live room first: otherwise it would write the ban to SQL again when its session
+        // closes.
         let in_room = live::lift_ban(&state, room.id, user).await?;
         let in_store = state.store.remove_ban(room.id, user).await?;
         Ok(in_room || in_store)

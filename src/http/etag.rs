@@ -1,8 +1,9 @@
 //! Strong entity tags and the conditions on them (RFC 9110 sections 8.8.3 and 13.1).
 //!
-//! A tag is `"<content>-<view>"`: a hash of what a caller may change, and one of the whole representation. `If-None-Match`
-//! compares both parts, so that a cached copy is never called fresh when anything in it changed. `If-Match` compares the
-//! first only: a meeting that begins, or a participant that joins, must not make a change of the settings stale.
+//! A tag is `"<content>-<view>"`: a hash of what a caller may change, and one of the whole
+//! representation. `If-None-Match` compares both parts, so that a cached copy is never called fresh
+//! when anything in it changed. `If-Match` compares the first only: a meeting that begins, or a
+//! participant that joins, must not make a change of the settings stale.
 
 use actix_web::{
     HttpRequest,
@@ -19,6 +20,12 @@ const HASH_BYTES: usize = 12;
 /// Characters of one part; fixed, because the alphabet of base64url contains the separator.
 const PART_CHARS: usize = HASH_BYTES / 3 * 4;
 
+/// A representation that has an entity tag.
+pub(super) trait Tagged: Serialize {
+    /// The tag of the representation as it is now.
+    fn tag(&self) -> Tag;
+}
+
 /// The tag of one representation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tag {
@@ -29,7 +36,7 @@ pub struct Tag {
 }
 
 impl Tag {
-    /// Of a resource whose stored content is `content` and that is shown as `view`.
+    /// Makes the tag of a resource whose stored content is `content` and that is shown as `view`.
     pub fn new(content: &impl Serialize, view: &impl Serialize) -> Self {
         Self {
             content: hash(content),
@@ -37,14 +44,14 @@ impl Tag {
         }
     }
 
-    /// As it goes into `ETag`.
+    /// The value of `ETag`.
     #[must_use]
     pub fn header_value(&self) -> HeaderValue {
         HeaderValue::from_str(&format!("\"{}-{}\"", self.content, self.view))
             .expect("base64 text is a header value")
     }
 
-    /// Whether `If-Match` allows a change; absent: it does.
+    /// Checks that `If-Match` allows a change. Without the header, any change is allowed.
     ///
     /// # Errors
     /// `precondition_failed`, and `bad_request` for an unreadable header.
@@ -65,7 +72,8 @@ impl Tag {
         }
     }
 
-    /// Whether the caller's copy, named in `If-None-Match`, is still the representation. An unreadable header counts as absent.
+    /// Whether the caller's copy, named in `If-None-Match`, is up to date. An unreadable header
+    /// counts as absent.
     #[must_use]
     pub fn is_known_to(&self, request: &HttpRequest) -> bool {
         if !request.headers().contains_key(header::IF_NONE_MATCH) {
@@ -90,7 +98,7 @@ impl Tag {
     }
 }
 
-/// Whether a change is asked for with `If-Match`.
+/// Whether the request has `If-Match`.
 #[must_use]
 pub fn has_if_match(request: &HttpRequest) -> bool {
     request.headers().contains_key(header::IF_MATCH)

@@ -1,4 +1,4 @@
-//! What a request carries, read strictly: path ids, queries and JSON bodies, each refused with a problem.
+//! Reads path ids, queries and JSON bodies strictly. What is wrong is answered with a problem.
 
 use std::{
     future::{Ready, ready},
@@ -25,10 +25,10 @@ use super::{
 const JSON: &str = "application/json";
 /// Media type of a JSON Merge Patch (RFC 7396).
 pub const MERGE_PATCH_JSON: &str = "application/merge-patch+json";
-/// How long a caller may take to send a body.
+/// Longest time to send a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An id in the path; a text that is not one names nothing: 404.
+/// Reads an id in the path. A text that is not an id names nothing.
 ///
 /// # Errors
 /// `not_found`.
@@ -40,7 +40,7 @@ pub fn path_id<T: FromStr>(request: &HttpRequest, name: &str) -> Result<T, Probl
         .ok_or_else(|| Problem::new(ProblemCode::NotFound, "there is no such resource"))
 }
 
-/// The query, as a struct that names all its fields.
+/// The query, as a struct with all its fields.
 pub struct Query<T>(pub T);
 
 impl<T: DeserializeOwned> FromRequest for Query<T> {
@@ -72,7 +72,7 @@ impl<T: DeserializeOwned> FromRequest for Body<T> {
     }
 }
 
-/// A JSON Merge Patch; `application/json` is taken for one as well.
+/// A JSON Merge Patch. `application/json` counts as one too.
 pub struct Patch(Value);
 
 impl FromRequest for Patch {
@@ -89,7 +89,7 @@ impl FromRequest for Patch {
     }
 }
 
-/// A JSON Merge Patch of something that is not a resource of its own: it names what is to change.
+/// A JSON Merge Patch that must name every change, for what is not a resource of its own.
 pub struct Change<T>(pub T);
 
 impl<T: DeserializeOwned> FromRequest for Change<T> {
@@ -103,10 +103,10 @@ impl<T: DeserializeOwned> FromRequest for Change<T> {
 }
 
 impl Patch {
-    /// `target` with the patch applied.
+    /// Returns `target` with the patch applied.
     ///
     /// # Errors
-    /// `invalid` when the result has not the target's shape.
+    /// `invalid` when the result does not have the target's shape.
     pub fn applied_to<T: DeserializeOwned + serde::Serialize>(
         &self,
         target: &T,
@@ -117,8 +117,8 @@ impl Patch {
     }
 }
 
-/// RFC 7396 section 2: members of objects are merged, `null` removes, anything else replaces. The depth is bounded by that
-/// of the parser, 128.
+/// RFC 7396 section 2: members of objects are merged, `null` removes, anything else replaces. The
+/// depth is bounded by that of the parser, 128.
 fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(changes) = patch else {
         *target = patch.clone();
@@ -195,7 +195,7 @@ async fn collect(
     Ok(bytes)
 }
 
-/// A library's complaint about the caller's own input, cut to a bounded length.
+/// A library's message about the caller's input, cut to a bounded length.
 fn in_short(error: &impl std::fmt::Display) -> String {
     const CHARS_MAX: usize = 200;
     let text = error.to_string();

@@ -1,9 +1,11 @@
-//! What nodes ask of each other, under `/internal/`. Not part of the API and of its description: both ends are the same release or its
-//! neighbour.
+//! The API between nodes, under `/internal/`. It is not described in the OpenAPI document: both
+//! ends are the same release or neighbouring ones.
 //!
-//! Nothing is accepted here but a node token for this node and this very question; API keys are nobody's here, and node tokens are
-//! nobody's under `/v1`. **One hop**: whatever comes in here is done here or answered `moved`. The handlers have no way to pass it on:
-//! they ask [`Rooms::ask_here`](crate::actor::Rooms::ask_here) and open doors with `JoinService::enter_here`.
+//! Only a node token for this node and this request is accepted. API keys are refused here, and
+//! node tokens are refused under `/v1`. **One hop**: a request is handled here or answered `moved`.
+//! The handlers have no way to forward it: they call
+//! [`Rooms::ask_here`](crate::actor::Rooms::ask_here) and join people with
+//! `JoinService::enter_here`.
 
 use std::{
     future::{Ready, ready},
@@ -40,7 +42,7 @@ use crate::{
     secrets::node_token::{Grant, NodeClaims},
 };
 
-/// Begins every path of this file.
+/// Prefix of every path of this file.
 pub(super) const PREFIX: &str = "/internal/";
 
 /// The routes of this file.
@@ -69,7 +71,7 @@ pub(super) fn endpoints(joins: &Arc<JoinService>) -> Vec<Endpoint> {
     ]
 }
 
-/// The node that asks, and what for.
+/// The calling node and what it asks for.
 struct Node(NodeClaims);
 
 impl FromRequest for Node {
@@ -82,7 +84,8 @@ impl FromRequest for Node {
     }
 }
 
-/// Lets nodes through that have a token for this one and this question; before anything else of the request is looked at.
+/// Accepts requests with a token for this node and this path. Runs before anything else of the
+/// request is read.
 async fn require_node(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -109,7 +112,7 @@ fn claims(request: &ServiceRequest) -> Result<NodeClaims, Problem> {
     }
 }
 
-/// Each grant is for one path.
+/// The path that a grant is for.
 fn opens(grant: &Grant, path: &str) -> bool {
     match grant {
         Grant::Join { room, .. } => path == format!("/internal/rooms/{room}/signal"),
@@ -121,7 +124,7 @@ fn opens(grant: &Grant, path: &str) -> bool {
     }
 }
 
-/// An admin's command for a room of this node.
+/// Runs an admin's command in a room of this node.
 async fn ask(
     state: Data<AppState>,
     request: HttpRequest,
@@ -136,7 +139,7 @@ async fn ask(
     }
 }
 
-/// A room is handed over to this node by its owner.
+/// Takes a room that its owner hands off to this node.
 async fn take(
     state: Data<AppState>,
     request: HttpRequest,
@@ -167,14 +170,14 @@ async fn take(
     }
 }
 
-/// Whether this node has the mirror.
+/// Tells whether this node reaches the mirror.
 async fn mirror(state: Data<AppState>) -> Json<MirrorState> {
     Json(MirrorState {
         has_for_ms: (state.has_mirror_for)(),
     })
 }
 
-/// Another node is there.
+/// Introduces another node.
 async fn introduction(state: Data<AppState>, node: Node) -> Result<HttpResponse, Problem> {
     let Grant::Introduce { url } = node.0.grant else {
         return Err(Problem::not_a_node());
@@ -186,13 +189,13 @@ async fn introduction(state: Data<AppState>, node: Node) -> Result<HttpResponse,
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Ends this node as SIGTERM does.
+/// Stops this node as SIGTERM does.
 async fn drain(state: Data<AppState>) -> HttpResponse {
     (state.drain)();
     HttpResponse::Accepted().finish()
 }
 
-/// The WebSocket of somebody who is connected to another node and verified there.
+/// The forwarded WebSocket of a client that is connected to another node and verified there.
 fn signal(
     request: &HttpRequest,
     payload: web::Payload,

@@ -1,4 +1,5 @@
-//! `POST /v1/rooms/{roomId}/join`: who is this, and may their kind knock? A join token is the answer; the room decides the rest.
+//! `POST /v1/rooms/{roomId}/join`: checks who asks and whether their kind may join, and answers
+//! with a join token. The room decides the rest.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -37,13 +38,13 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![Endpoint::at("/v1/rooms/{roomId}/join").on(Method::POST, join)]
 }
 
-/// Who wants to join.
+/// The joiner.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "JoinFields", untagged)]
 pub enum JoinRequest {
-    /// Somebody the tenant knows; needs a key.
+    /// A user of the tenant. Needs a key.
     User(UserJoin),
-    /// Anybody else; with a key or without.
+    /// Anybody else, with a key or without.
     Guest(GuestJoin),
 }
 
@@ -54,7 +55,7 @@ pub struct UserJoin {
     /// Who.
     #[schema(value_type = Uuid)]
     pub user_id: UserId,
-    /// None: `host` for the owner, else `guest`. The owner is always `host`.
+    /// By default `host` for the owner, else `guest`. The owner is always `host`.
     pub role: Option<Kind>,
 }
 
@@ -62,12 +63,12 @@ pub struct UserJoin {
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GuestJoin {
-    /// Shown to the others; without control characters.
+    /// Shown to the others. No control characters.
     #[schema(min_length = 1, max_length = 128)]
     pub display_name: String,
 }
 
-/// The members of both kinds of request, to tell them apart with a clear complaint.
+/// The members of both kinds of request, so that a wrong mixture gets a clear message.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct JoinFields {
@@ -96,25 +97,25 @@ impl TryFrom<JoinFields> for JoinRequest {
     }
 }
 
-/// All that a client needs to join.
+/// What a client needs to join.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JoinTicket {
     /// For `JoinRoom`.
     pub token: String,
-    /// Who the joiner is in the room.
+    /// The joiner's id in the room.
     #[schema(value_type = Uuid)]
     pub user_id: UserId,
-    /// Where the room's WebSocket is.
+    /// URL of the room's WebSocket.
     pub signal_url: String,
     /// For `RTCPeerConnection`.
     pub ice_servers: Vec<IceServer>,
-    /// End of the token's life: the join must come before it.
+    /// Expiry of the token: join before it.
     #[schema(value_type = String, format = DateTime)]
     pub expires_at: Timestamp,
 }
 
-/// Somebody about to get a token.
+/// A joiner who gets a token.
 struct Joiner {
     /// Who.
     user_id: UserId,
@@ -124,7 +125,7 @@ struct Joiner {
     name: String,
 }
 
-/// Gives a join token, to users by key, to guests with or without
+/// Makes a join token, for users with a key, for guests with or without
 #[utoipa::path(post, path = "/v1/rooms/{roomId}/join", tag = "join",
     params(("roomId" = Uuid, Path)), request_body = JoinRequest,
     security(("apiKey" = []), ()), responses(
@@ -164,7 +165,7 @@ async fn join(
             "the room does not allow this kind of joiner",
         ));
     }
-    let ticket = ticket(&state, &room, &joiner).await?;
+    let ticket = join_ticket(&state, &room, &joiner).await?;
     Ok(HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(ticket))
@@ -185,7 +186,7 @@ async fn known(state: &AppState, room: &Room, join: UserJoin) -> Result<Joiner, 
     })
 }
 
-/// A guest, new with every call.
+/// A guest with a new id.
 fn guest(state: &AppState, join: GuestJoin) -> Result<Joiner, Problem> {
     Ok(Joiner {
         user_id: UserId(Uuid::now_v7()),
@@ -195,7 +196,11 @@ fn guest(state: &AppState, join: GuestJoin) -> Result<Joiner, Problem> {
 }
 
 /// What the joiner gets.
-async fn ticket(state: &AppState, room: &Room, joiner: &Joiner) -> Result<JoinTicket, Problem> {
+async fn join_ticket(
+    state: &AppState,
+    room: &Room,
+    joiner: &Joiner,
+) -> Result<JoinTicket, Problem> {
     let (token, expires_at) = state.mint(
         room.tenant_id,
         room.id,
@@ -212,7 +217,7 @@ async fn ticket(state: &AppState, room: &Room, joiner: &Joiner) -> Result<JoinTi
     })
 }
 
-/// A request with a key must have a right one; without a key, its address must have joins left.
+/// Checks the key of a request. Without a key, counts the join against the client's address.
 async fn key_or_throttle(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -228,7 +233,8 @@ async fn key_or_throttle(
     }
 }
 
-/// Takes one of the joins of the request's address. That is the peer's: what a header says of it, anybody can write.
+/// Counts a join against the address of the TCP connection. Headers with another address could be
+/// forged.
 fn throttle(request: &ServiceRequest) -> Result<(), Problem> {
     let state = request
         .app_data::<Data<AppState>>()

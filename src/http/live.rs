@@ -1,4 +1,4 @@
-//! What handlers ask of live rooms, so that each question and its possible answers stand in one place.
+//! The requests of handlers to live rooms, each with its possible answers.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use crate::{
 
 /// Attempts at ending the meeting of a room that is deleted already.
 const END_ATTEMPTS_MAX: u32 = 5;
-/// Wait after the first of them; doubled after each.
+/// Wait after the first attempt, doubled after each.
 const END_RETRY_WAIT: Duration = Duration::from_millis(100);
 
-/// What the actor says of itself; `None`: there is none.
+/// Describes a live room. `None` if the room is not live.
 pub(super) async fn describe(state: &AppState, room: RoomId) -> Result<Option<LiveRoom>, Problem> {
     match state.rooms.ask(room, AdminCommand::Describe).await {
         Ok(AdminReply::Live(live)) => Ok(Some(live)),
@@ -29,7 +29,7 @@ pub(super) async fn describe(state: &AppState, room: RoomId) -> Result<Option<Li
     }
 }
 
-/// Who is in the room; nobody when it is not live.
+/// Lists the participants. Empty if the room is not live.
 pub(super) async fn participants(
     state: &AppState,
     room: RoomId,
@@ -44,7 +44,7 @@ pub(super) async fn participants(
     }
 }
 
-/// Mutes somebody and / or changes the role.
+/// Mutes a participant, changes the role, or both.
 pub(super) async fn change_participant(
     state: &AppState,
     room: RoomId,
@@ -67,7 +67,8 @@ pub(super) async fn change_participant(
     }
 }
 
-/// Removes somebody; with `ban`, keeps them out, also when they are not in. False: the room is not live.
+/// Removes a participant. With `ban`, bans the user, who need not be in the room. Returns false if
+/// the room is not live.
 pub(super) async fn remove(
     state: &AppState,
     room: RoomId,
@@ -82,7 +83,7 @@ pub(super) async fn remove(
     }
 }
 
-/// The bans as a live room has them; `None`: it is not live.
+/// Lists the bans of a live room. `None` if the room is not live.
 pub(super) async fn bans(
     state: &AppState,
     room: RoomId,
@@ -95,7 +96,7 @@ pub(super) async fn bans(
     }
 }
 
-/// Lifts a ban in a live room; whether there was one.
+/// Lifts a ban in a live room. Returns whether there was one.
 pub(super) async fn lift_ban(
     state: &AppState,
     room: RoomId,
@@ -114,7 +115,7 @@ pub(super) async fn lift_ban(
     }
 }
 
-/// Tells all in the room something.
+/// Sends a message of the system to everybody in the room.
 pub(super) async fn say(state: &AppState, room: RoomId, text: String) -> Result<(), Problem> {
     state
         .rooms
@@ -123,7 +124,7 @@ pub(super) async fn say(state: &AppState, room: RoomId, text: String) -> Result<
     Ok(())
 }
 
-/// Ends the meeting; whether there was one.
+/// Ends the meeting. Returns whether there was one.
 pub(super) async fn end(
     state: &AppState,
     room: RoomId,
@@ -137,8 +138,8 @@ pub(super) async fn end(
     }
 }
 
-/// Ends the meeting of a room that SQL has as deleted. The caller could not repeat this (the room is 404 now), so it is tried
-/// several times here.
+/// Ends the meeting of a room that SQL has as deleted. The caller could not repeat this (the room
+/// is 404 now), so it is tried several times here.
 pub(super) async fn end_deleted(state: &AppState, room: RoomId) -> Result<(), Problem> {
     let mut wait = END_RETRY_WAIT;
     for _ in 1..END_ATTEMPTS_MAX {
@@ -151,8 +152,9 @@ pub(super) async fn end_deleted(state: &AppState, room: RoomId) -> Result<(), Pr
     end(state, room, EndReason::Deleted).await.map(|_| ())
 }
 
-/// Gives a live room the settings that SQL has now, and returns the row they are from. Two changes at once may reach the room
-/// in the other order than SQL, so SQL is read again afterwards: whoever speaks last to the room says the latest.
+/// Gives a live room the settings that SQL has now, and returns the row they are from. Two changes
+/// at once may reach the room in the other order than SQL, so SQL is read again afterwards: the
+/// last message to the room has the latest settings.
 pub(super) async fn follow_settings(state: &AppState, mut room: Room) -> Result<Room, Problem> {
     for _ in 0..CHANGE_ATTEMPTS_MAX {
         let command = AdminCommand::ChangeSettings(room.settings.clone());

@@ -1,4 +1,4 @@
-//! What machines ask: is it alive, is it ready, how is it doing, what does it offer.
+//! Routes for machines: health, readiness, metrics, OpenAPI.
 
 use actix_web::{
     HttpResponse,
@@ -22,14 +22,14 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     endpoints
 }
 
-/// The same for a listener that only operators reach.
+/// The routes of the listener that only operators reach.
 pub(super) fn admin_endpoints() -> Vec<Endpoint> {
     let mut endpoints = open_endpoints();
     endpoints.push(Endpoint::at("/metrics").on(Method::GET, web::route().to(metrics)));
     endpoints
 }
 
-/// Those that need no key.
+/// The routes that need no key.
 fn open_endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::at("/healthz").on(Method::GET, web::route().to(healthz)),
@@ -38,18 +38,18 @@ fn open_endpoints() -> Vec<Endpoint> {
     ]
 }
 
-/// The answer of a process that lives.
+/// The answer of a live process.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Health {
     /// Always `ok`.
     pub status: &'static str,
-    /// Which process: new at every start.
+    /// New at every start.
     #[schema(value_type = uuid::Uuid)]
     pub node_id: NodeId,
 }
 
-/// Says that the process lives
+/// Tells that the process is alive
 #[utoipa::path(get, path = "/healthz", tag = "machines", security(()), responses(
     (status = 200, description = "alive", body = Health),
 ))]
@@ -60,7 +60,7 @@ async fn healthz(state: Data<AppState>) -> web::Json<Health> {
     })
 }
 
-/// Says whether the node can serve rooms, and names what is not as it should be
+/// Tells whether the node can serve rooms, and which components are away
 #[utoipa::path(get, path = "/readyz", tag = "machines", security(()), responses(
     (status = 200, description = "`ready`, or `degraded`: it serves, but a component is away", body = Readiness),
     (status = 503, description = "`starting` or `draining`", body = Readiness),

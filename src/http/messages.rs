@@ -1,4 +1,4 @@
-//! `POST /v1/rooms/{roomId}/messages`: the system speaks to everybody in a live room.
+//! `POST /v1/rooms/{roomId}/messages`: messages of the system to everybody in a live room.
 
 use actix_web::{HttpRequest, HttpResponse, http::Method, web::Data};
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! `/v1/nodes`: the processes on this mirror, and how one of them is taken out of service.
+//! `/v1/nodes`: the nodes of the cluster, and how to drain one.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -22,7 +22,7 @@ use crate::{
     mirror::{MirrorFault, NodeRecord},
 };
 
-/// State of a node that hands its rooms over.
+/// State of a node that hands its rooms off.
 const DRAINING: &str = "draining";
 
 /// The routes of this file.
@@ -33,18 +33,18 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-/// A process, as it last wrote itself down.
+/// A node, as it last registered itself.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeResource {
     /// New at every start.
     #[schema(value_type = uuid::Uuid)]
     pub node_id: NodeId,
-    /// Under which nodes and clients reach it.
+    /// URL under which nodes and clients reach it.
     pub url: String,
-    /// As configured.
+    /// Region, as configured.
     pub region: String,
-    /// Release.
+    /// Version of the release.
     pub version: String,
     /// Live rooms.
     pub rooms: u64,
@@ -52,7 +52,7 @@ pub struct NodeResource {
     pub connections: u64,
     /// `starting`, `ready` or `draining`.
     pub state: String,
-    /// Its last heartbeat, by its own clock.
+    /// Time of its last heartbeat, by its own clock.
     #[schema(value_type = String, format = DateTime)]
     pub last_seen_at: Timestamp,
 }
@@ -72,7 +72,7 @@ impl From<NodeRecord> for NodeResource {
     }
 }
 
-/// A node that was told to end.
+/// A node that was told to drain.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Draining {
@@ -95,16 +95,16 @@ async fn list(
 ) -> Result<Json<PageOf<NodeResource>>, Problem> {
     let page = query.page()?;
     let nodes = nodes(&state).await?.into_iter();
-    // One whose own line has expired is listed for its rooms only.
+    // A node whose own entry has expired is listed only because of its rooms.
     let nodes = nodes
         .filter(|node| !node.url.is_empty())
         .map(NodeResource::from);
-    // Not by time: it changes from page to page.
-    let place = |node: &NodeResource| (Timestamp(0), node.node_id.0);
-    Ok(Json(PageOf::cut(nodes.collect(), &page, place)))
+    // Not by time, which changes from page to page.
+    let cursor = |node: &NodeResource| (Timestamp(0), node.node_id.0);
+    Ok(Json(PageOf::cut(nodes.collect(), &page, cursor)))
 }
 
-/// Makes a node hand its rooms over and end, as SIGTERM does; may be repeated
+/// Makes a node hand its rooms off and stop, as SIGTERM does. May be repeated
 #[utoipa::path(post, path = "/v1/nodes/{nodeId}/drain", tag = "nodes", params(("nodeId" = uuid::Uuid, Path)), responses(
     (status = 202, description = "it has begun", body = Draining),
     (status = 403, description = "`forbidden`: not an operator's key"),

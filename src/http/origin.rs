@@ -1,4 +1,5 @@
-//! Which web pages may call: `http.allowed_origins` for CORS and for the Origin of a WebSocket.
+//! Which web pages may call: `http.allowed_origins` applies to CORS and to the Origin of a
+//! WebSocket.
 
 use actix_cors::Cors;
 use actix_web::http::{
@@ -9,7 +10,7 @@ use actix_web::http::{
 /// How long a browser may keep the answer to a preflight.
 const PREFLIGHT_MAX_AGE_SECS: usize = 3_600;
 
-/// CORS for the configured origins, never with credentials: keys travel in `Authorization`, which scripts set themselves.
+/// CORS for the configured origins, without credentials: scripts set `Authorization` themselves.
 pub(super) fn cors(allowed: &[String]) -> Cors {
     let cors = Cors::default()
         .allowed_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
@@ -34,14 +35,15 @@ pub(super) fn cors(allowed: &[String]) -> Cors {
         .fold(cors, |cors, origin| cors.allowed_origin(origin))
 }
 
-/// Whether a WebSocket may be opened by the page that the request comes from. No `Origin`: not a browser, allowed.
+/// Whether the page that the request comes from may open a WebSocket. A request without `Origin` is
+/// not from a browser and is allowed.
 #[must_use]
 pub fn is_origin_allowed(allowed: &[String], headers: &HeaderMap) -> bool {
     let mut origins = headers.get_all(header::ORIGIN).peekable();
     if allows_all(allowed) || origins.peek().is_none() {
         return true;
     }
-    // Scheme and host of an origin are lower case as browsers send them; configuration may be less careful.
+    // Browsers send scheme and host in lower case. The configuration may not.
     origins.all(|origin| {
         origin
             .to_str()

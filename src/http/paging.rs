@@ -1,4 +1,5 @@
-//! Lists in pages: `?limit=&cursor=` → `{items, nextCursor}`; the cursor is the place after the last item, opaque to callers.
+//! Lists in pages: `?limit=&cursor=` → `{items, nextCursor}`; the cursor names the last item and is
+//! opaque to callers.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
@@ -10,17 +11,17 @@ use crate::{
     store::{Page, Paged},
 };
 
-/// Items of a page when the caller does not say.
+/// Items of a page by default.
 pub const LIMIT_DEFAULT: usize = 100;
 /// Most items of a page.
 pub const LIMIT_MAX: usize = 500;
-/// Last moment a cursor may name (end of the year 9999): every database can compare with it.
+/// Latest time in a cursor (end of the year 9999), which every database can compare with.
 const CURSOR_TIME_MAX: i64 = 253_402_300_799_999;
 /// Bytes of a decoded cursor: a time and an id.
 const CURSOR_BYTES: usize = 8 + 16;
 
-/// A place in a list ordered by time, then id.
-pub type Place = (Timestamp, Uuid);
+/// A position in a list ordered by time, then id.
+pub type Cursor = (Timestamp, Uuid);
 
 /// The query of a list.
 #[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
@@ -36,7 +37,7 @@ pub struct PageQuery {
 }
 
 impl PageQuery {
-    /// The page asked for.
+    /// Returns the requested page.
     ///
     /// # Errors
     /// `bad_request` for a limit out of bounds, `bad_cursor` for a cursor that is not ours.
@@ -45,7 +46,7 @@ impl PageQuery {
     }
 }
 
-/// The page that `limit` and `cursor` ask for.
+/// Returns the page for `limit` and `cursor`.
 ///
 /// # Errors
 /// `bad_request` for a limit out of bounds, `bad_cursor` for a cursor that is not ours.
@@ -72,14 +73,14 @@ pub fn page(limit: Option<usize>, cursor: Option<&str>) -> Result<Page, Problem>
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PageOf<T> {
-    /// In the order of the list.
+    /// Items in the order of the list.
     pub items: Vec<T>,
-    /// Where the next page begins; null: this was the last.
+    /// Where the next page begins. Null if this was the last.
     pub next_cursor: Option<String>,
 }
 
 impl<T> PageOf<T> {
-    /// A page of rows from the store, each shown by `show`.
+    /// Makes a page of rows from the store, converted by `show`.
     pub fn of<R>(paged: Paged<R>, show: impl FnMut(R) -> T) -> Self {
         Self {
             items: paged.items.into_iter().map(show).collect(),
@@ -87,16 +88,16 @@ impl<T> PageOf<T> {
         }
     }
 
-    /// The page of a whole list that is at hand, ordered by its items' places.
-    pub fn cut(mut all: Vec<T>, page: &Page, place: impl Fn(&T) -> Place) -> Self {
-        all.sort_by_key(&place);
+    /// Cuts a page out of a whole list, ordered by its items' cursors.
+    pub fn cut(mut all: Vec<T>, page: &Page, cursor: impl Fn(&T) -> Cursor) -> Self {
+        all.sort_by_key(&cursor);
         let start = page
             .after
-            .map_or(0, |after| all.partition_point(|item| place(item) <= after));
+            .map_or(0, |after| all.partition_point(|item| cursor(item) <= after));
         let rest = all.len() - start;
         let items: Vec<T> = all.into_iter().skip(start).take(page.limit).collect();
         let next_cursor = if rest > items.len() {
-            items.last().map(|item| encode(place(item)))
+            items.last().map(|item| encode(cursor(item)))
         } else {
             None
         };
@@ -104,18 +105,18 @@ impl<T> PageOf<T> {
     }
 }
 
-/// The text of a place.
+/// Encodes a cursor.
 #[must_use]
-pub fn encode((time, id): Place) -> String {
+pub fn encode((time, id): Cursor) -> String {
     let mut bytes = Vec::with_capacity(CURSOR_BYTES);
     bytes.extend_from_slice(&time.0.to_be_bytes());
     bytes.extend_from_slice(id.as_bytes());
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The place that a text names; `None`: not one of ours.
+/// Decodes a cursor. `None` if the text is not one of ours.
 #[must_use]
-pub fn decode(text: &str) -> Option<Place> {
+pub fn decode(text: &str) -> Option<Cursor> {
     let bytes: [u8; CURSOR_BYTES] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
     let (time, id) = bytes.split_at(8);
     let time = i64::from_be_bytes(time.try_into().ok()?);
@@ -133,20 +134,20 @@ mod tests {
     proptest! {
         #[test]
         fn cursor_comes_back_as_it_went(time in 0..=CURSOR_TIME_MAX, id: u128) {
-            let place = (Timestamp(time), Uuid::from_u128(id));
-            prop_assert_eq!(decode(&encode(place)), Some(place));
+            let cursor = (Timestamp(time), Uuid::from_u128(id));
+            prop_assert_eq!(decode(&encode(cursor)), Some(cursor));
         }
 
         #[test]
         fn any_text_is_a_cursor_or_refused(text in ".{0,64}") {
-            if let Some(place) = decode(&text) {
-                prop_assert_eq!(encode(place), text);
+            if let Some(cursor) = decode(&text) {
+                prop_assert_eq!(encode(cursor), text);
             }
         }
 
         #[test]
         fn pages_of_a_list_give_every_item_once(times in prop::collection::vec(0..5_i64, 0..40), limit in 1..10_usize) {
-            let all: Vec<Place> = times
+            let all: Vec<Cursor> = times
                 .iter()
                 .enumerate()
                 .map(|(index, time)| (Timestamp(*time), Uuid::from_u128(index as u128)))

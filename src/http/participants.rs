@@ -1,4 +1,4 @@
-//! `/v1/rooms/{roomId}/participants`: who is in a live room, and what an admin may do to them.
+//! `/v1/rooms/{roomId}/participants`: the participants of a live room, for admins.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -32,11 +32,11 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-/// What an admin changes about a participant; at least one member.
+/// Changes of a participant. At least one member is needed.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ParticipantChange {
-    /// Only `true`: nobody is unmuted from outside.
+    /// Only `true`: only the participant can unmute.
     pub is_muted: Option<bool>,
     /// The owner of the room is always host.
     pub role: Option<Role>,
@@ -47,7 +47,7 @@ pub struct ParticipantChange {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct RemovalQuery {
-    /// Also keep them out.
+    /// Also ban the user.
     #[serde(default)]
     pub ban: bool,
 }
@@ -72,7 +72,7 @@ async fn list(
     })))
 }
 
-/// Mutes somebody and / or changes the role
+/// Mutes a participant, changes the role, or both
 #[utoipa::path(patch, path = "/v1/rooms/{roomId}/participants/{userId}", tag = "participants",
     params(("roomId" = Uuid, Path), ("userId" = Uuid, Path)), request_body = ParticipantChange, responses(
     (status = 200, description = "the participant as they are now", body = ParticipantView),
@@ -103,9 +103,9 @@ async fn change(
     Ok(Json(participant))
 }
 
-/// Removes somebody, and with `ban` keeps them out
+/// Removes a participant, and with `ban` bans the user
 ///
-/// A ban takes effect for people who are not in the room as well.
+/// A ban works for users who are not in the room too.
 #[utoipa::path(delete, path = "/v1/rooms/{roomId}/participants/{userId}", tag = "participants",
     params(("roomId" = Uuid, Path), ("userId" = Uuid, Path), RemovalQuery), responses(
     (status = 204, description = "done"),
@@ -132,7 +132,7 @@ async fn ban(state: &AppState, room: RoomId, user: UserId) -> Result<(), Problem
     let is_live = live::remove(state, room, user, true).await?;
     match state.store.add_ban(room, user, state.now()).await {
         Ok(()) => Ok(()),
-        // The mirror has it, and SQL gets it with the session's record.
+        // The mirror has it. SQL gets it with the session's record.
         Err(fault) if is_live && fault.is_unavailable() => {
             tracing::warn!(cause = %fault, %room, "a ban waits for the record of the session");
             Ok(())

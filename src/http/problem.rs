@@ -1,7 +1,8 @@
 //! Errors as callers see them: `application/problem+json` (RFC 9457) with a stable `code`.
 //!
-//! Which one to use: a refusal names its code and says in `detail` what the caller can change; a fault of the store or the
-//! mirror becomes `unavailable` or `internal` through `From`, is logged there with its cause, and shows none of it.
+//! Which one to use: a rejection names its code and says in `detail` what the caller can change. A
+//! fault of the store or the mirror becomes `unavailable` or `internal` through `From`, which logs
+//! its cause and does not show it.
 
 use std::{borrow::Cow, fmt};
 
@@ -22,7 +23,7 @@ use crate::{
 
 /// Media type of every error body.
 pub const PROBLEM_JSON: &str = "application/problem+json";
-/// What `Retry-After` says when the store or the mirror is away.
+/// `Retry-After` when the store or the mirror is away, in seconds.
 const UNAVAILABLE_RETRY_SECS: u64 = 1;
 
 /// Stable codes of HTTP errors.
@@ -53,11 +54,11 @@ pub enum ProblemCode {
     TargetNotFound,
     /// 404: the user is not banned from the room.
     BanNotFound,
-    /// 405: the path knows other methods, see `Allow`.
+    /// 405: the path has other methods, see `Allow`.
     MethodNotAllowed,
     /// 408: the request or its room took too long.
     Timeout,
-    /// 409: the id exists with another content, or others kept changing the resource.
+    /// 409: the id exists with other content, or others kept changing the resource.
     Conflict,
     /// 409: another user of the tenant has this email.
     EmailTaken,
@@ -114,7 +115,7 @@ impl ProblemCode {
         }
     }
 
-    /// The code for an error that a library answered with nothing but a status.
+    /// The code for an error of a library that has only a status.
     #[must_use]
     pub fn of_status(status: StatusCode) -> Self {
         match status {
@@ -133,12 +134,12 @@ impl ProblemCode {
     }
 }
 
-/// One error on its way out.
+/// One error.
 #[derive(Clone, Debug)]
 pub struct Problem {
-    /// Stable; decides the status.
+    /// Stable. Decides the status.
     pub code: ProblemCode,
-    /// For people; no secrets, no internals.
+    /// For people, without secrets or internals.
     pub detail: Cow<'static, str>,
     /// `Retry-After`, in seconds.
     pub retry_after_secs: Option<u64>,
@@ -148,10 +149,10 @@ pub struct Problem {
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = Problem)]
 pub struct ProblemBody<'a> {
-    /// Always `about:blank`: the status says it all, `code` is finer.
+    /// Always `about:blank`: `code` tells problems apart.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// The phrase of the status.
+    /// The reason phrase of the status.
     pub title: &'static str,
     /// The status again.
     pub status: u16,
@@ -185,7 +186,7 @@ impl Problem {
         Self::new(ProblemCode::BadRequest, detail)
     }
 
-    /// 401 without saying which part was wrong.
+    /// 401, without telling which part was wrong.
     #[must_use]
     pub fn unauthorized() -> Self {
         Self::new(
@@ -194,7 +195,7 @@ impl Problem {
         )
     }
 
-    /// 401 for whoever is no node of this cluster, or has no token for what it asks.
+    /// 401 for a caller that is not a node of this cluster, or has no token for this request.
     #[must_use]
     pub fn not_a_node() -> Self {
         Self::new(
@@ -203,7 +204,7 @@ impl Problem {
         )
     }
 
-    /// 421: this node does not run the room, and passes nothing on that was passed on.
+    /// 421: this node does not own the room, and a forwarded request is not forwarded again.
     #[must_use]
     pub fn moved() -> Self {
         Self::new(ProblemCode::Moved, "the room is not on this node")
@@ -227,7 +228,7 @@ impl Problem {
         Self::new(ProblemCode::SessionNotFound, "there is no such session")
     }
 
-    /// 404 for somebody who is not in the room.
+    /// 404 for a user who is not in the room.
     #[must_use]
     pub fn target_not_found() -> Self {
         Self::new(ProblemCode::TargetNotFound, "the user is not in the room")
@@ -251,7 +252,7 @@ impl Problem {
         )
     }
 
-    /// 500 for an answer that its question cannot have; the bug is logged here.
+    /// 500 for an impossible reply. Logs the bug.
     #[must_use]
     pub fn bug(what: &'static str) -> Self {
         tracing::error!(what, "broken invariant in an HTTP handler");
@@ -278,7 +279,7 @@ impl ResponseError for Problem {
 }
 
 impl Problem {
-    /// The response under another status than the code's own: for what a library decided.
+    /// The response with a status that a library has chosen.
     #[must_use]
     pub fn response_with(&self, status: StatusCode) -> HttpResponse {
         let mut response = HttpResponse::build(status);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::etag::Tag;
+use super::etag::{Tag, Tagged};
 use crate::{
     ids::{RoomId, Timestamp, UserId},
     protocol::Settings,
@@ -10,16 +10,16 @@ use crate::{
     store::{Room, RoomStatus},
 };
 
-/// Where a room is in its life.
+/// State of a room in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[schema(as = RoomStatus)]
 pub enum RoomStatusView {
     /// Nobody was admitted yet.
     Scheduled,
-    /// A session is going on.
+    /// A session is open.
     Active,
-    /// The last session is over; the next join begins another.
+    /// The last session is over. The next join begins another.
     Completed,
 }
 
@@ -48,29 +48,29 @@ impl From<RoomStatusView> for RoomStatus {
 #[serde(rename_all = "camelCase")]
 #[schema(as = Room)]
 pub struct RoomResource {
-    /// As in the create's optional `id`.
+    /// The id given at creation, or a new one.
     #[schema(value_type = Uuid)]
     pub id: RoomId,
-    /// The same, under the name that everything about rooms uses.
+    /// The same as `id`, under the name that the rest of the API uses.
     #[schema(value_type = Uuid)]
     pub room_id: RoomId,
     /// The owner: always host.
     #[schema(value_type = Uuid)]
     pub host_user_id: UserId,
-    /// As last set.
+    /// The current settings.
     pub settings: Settings,
-    /// `ACTIVE` as soon as the actor has a session, whatever SQL has.
+    /// `ACTIVE` as soon as the actor has a session, even before SQL has it.
     pub status: RoomStatusView,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
-    /// What the actor says; absent while there is none.
+    /// State of the live room. Absent while the room is not live.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live: Option<LiveRoom>,
 }
 
 impl RoomResource {
-    /// A row, and what its actor says.
+    /// Combines a row with the state of the live room.
     #[must_use]
     pub fn new(room: Room, live: Option<LiveRoom>) -> Self {
         let has_session = live.as_ref().is_some_and(|live| live.session_id.is_some());
@@ -88,21 +88,22 @@ impl RoomResource {
             live,
         }
     }
+}
 
-    /// The settings are the content; status and `live` belong to the view only.
-    #[must_use]
-    pub fn tag(&self) -> Tag {
+impl Tagged for RoomResource {
+    /// The settings are the content. Status and `live` belong to the view only.
+    fn tag(&self) -> Tag {
         Tag::new(&(self.room_id, &self.settings), self)
     }
 }
 
-/// The tag of a row, good for `If-Match`.
+/// The tag of a row, for `If-Match` only.
 #[must_use]
 pub fn content_tag(room: &Room) -> Tag {
     Tag::new(&(room.id, &room.settings), &())
 }
 
-/// A room just made.
+/// A created room.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreatedRoom {
@@ -113,17 +114,24 @@ pub struct CreatedRoom {
     pub join_token: String,
 }
 
-/// A room to be made.
+impl Tagged for CreatedRoom {
+    /// The tag of the room: the token is no part of it.
+    fn tag(&self) -> Tag {
+        self.room.tag()
+    }
+}
+
+/// A room to be created.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewRoom {
-    /// Makes the call repeatable; none: a new one.
+    /// Makes the call repeatable. By default a new id.
     #[schema(value_type = Option<Uuid>)]
     pub id: Option<RoomId>,
     /// A user of the tenant: the owner, always host.
     #[schema(value_type = Uuid)]
     pub host_user_id: UserId,
-    /// What is not given has its default.
+    /// Members that are not given have their defaults.
     #[serde(default)]
     pub settings: Settings,
 }
@@ -132,14 +140,14 @@ pub struct NewRoom {
 #[derive(Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RoomContent {
-    /// Merged member by member; `null` stands for the defaults.
+    /// Merged member by member. `null` means the defaults.
     pub settings: Settings,
 }
 
 /// What `end` did.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct EndResult {
-    /// False: nothing was going on.
+    /// False if there was no meeting.
     pub ended: bool,
 }
 

@@ -1,8 +1,8 @@
-//! `/v1/rooms`: the meeting places of a tenant, their settings, their end.
+//! `/v1/rooms`: the rooms of a tenant.
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::{Method, StatusCode, header},
+    http::{Method, header},
     web::{Data, Json},
 };
 use futures_util::{StreamExt, future, stream};
@@ -14,8 +14,8 @@ use super::{
     extract::{Body, Patch, Query, path_id},
     live,
     paging::{PageOf, page},
-    problem::{Problem, ProblemCode},
-    reply::{self, CHANGE_ATTEMPTS_MAX},
+    problem::Problem,
+    reply,
     room_view::{
         CreatedRoom, EndResult, NewRoom, RoomContent, RoomResource, RoomStatusView, content_tag,
     },
@@ -26,10 +26,10 @@ use super::{
 use crate::{
     ids::{RoomId, TenantId},
     protocol::{EndReason, Kind, Settings},
-    store::{Created, Room, RoomStatus, Update},
+    store::{Created, Room, RoomStatus},
 };
 
-/// Live rooms of a page that are asked for their state at once.
+/// Most live rooms that are asked for their state at the same time.
 const DESCRIBED_AT_ONCE: usize = 32;
 
 /// The routes of this file.
@@ -61,7 +61,7 @@ pub struct RoomsQuery {
     pub cursor: Option<String>,
 }
 
-/// Makes a room and a join token for its host
+/// Creates a room and a join token for its host
 #[utoipa::path(post, path = "/v1/rooms", tag = "rooms", request_body = NewRoom, responses(
     (status = 201, description = "made", body = CreatedRoom),
     (status = 200, description = "the same id and body again", body = CreatedRoom),
@@ -91,23 +91,13 @@ async fn create(
     .await;
     let created = created?;
     let host = match host {
-        // Without its host there would be no room: asked again, for it is not to be made in vain.
+        // The room exists, so its host exists too: read it again instead of failing.
         Err(_) if matches!(created, Created::New(_)) => {
             users::find(&state, caller.tenant, new.host_user_id).await?
         }
         host => host?,
     };
-    let (is_new, room) = match created {
-        Created::New(room) => (true, room),
-        Created::Same(room) => (false, room),
-        Created::HostMissing => return Err(Problem::user_not_found()),
-        Created::Conflict | Created::EmailTaken => {
-            return Err(Problem::new(
-                ProblemCode::Conflict,
-                "the id exists with another body",
-            ));
-        }
-    };
+    let (is_new, room) = reply::created_row(created)?;
     let (join_token, _) = state.mint(
         caller.tenant,
         room.id,
@@ -120,13 +110,12 @@ async fn create(
     } else {
         live::describe(&state, room.id).await?
     };
-    let view = RoomResource::new(room, live);
-    let (location, tag) = (format!("/v1/rooms/{}", view.room_id), view.tag());
     let view = CreatedRoom {
-        room: view,
+        room: RoomResource::new(room, live),
         join_token,
     };
-    let mut response = reply::created(is_new, location, &tag, &view);
+    let location = format!("/v1/rooms/{}", view.room.room_id);
+    let mut response = reply::created(is_new, location, &view);
     response.headers_mut().insert(
         header::CACHE_CONTROL,
         header::HeaderValue::from_static("no-store"),
@@ -136,7 +125,8 @@ async fn create(
 
 /// Lists rooms, oldest first
 ///
-/// `status` selects by what SQL has; an item shows what its actor says. An item whose status has just changed is left out.
+/// `status` selects by the status in SQL, but an item shows the live status. An item whose status
+/// has just changed is left out.
 #[utoipa::path(get, path = "/v1/rooms", tag = "rooms", params(RoomsQuery), responses(
     (status = 200, description = "a page", body = PageOf<RoomResource>),
 ))]
@@ -152,7 +142,7 @@ async fn list(
     let described = stream::iter(rooms.items).map(|room| {
         let state = state.clone();
         async move {
-            // A room that cannot answer now must not take the list away: it is shown as SQL has it.
+            // A room that cannot answer now must not fail the list: it is shown as SQL has it.
             let live = live::describe(&state, room.id).await.ok().flatten();
             RoomResource::new(room, live)
         }
@@ -171,7 +161,7 @@ async fn list(
     }))
 }
 
-/// Shows a room, with `live` while its actor is
+/// Shows a room, with `live` while the room is live
 #[utoipa::path(get, path = "/v1/rooms/{roomId}", tag = "rooms", params(("roomId" = Uuid, Path)), responses(
     (status = 200, description = "the room, with `ETag`", body = RoomResource),
     (status = 304, description = "as `If-None-Match` says"),
@@ -185,12 +175,13 @@ async fn get(
     let room = find(&state, caller.tenant, path_id(&request, "roomId")?).await?;
     let live = live::describe(&state, room.id).await?;
     let view = RoomResource::new(room, live);
-    Ok(reply::tagged_unless_known(&request, &view.tag(), &view))
+    Ok(reply::shown(&request, &view))
 }
 
 /// Changes the settings of a room by a merge patch
 ///
-/// `null` puts a setting back to its default. A live room gets the settings at once; lowering `maxParticipants` throws nobody out.
+/// `null` resets a setting to its default. A live room gets the settings at once. Lowering
+/// `maxParticipants` removes nobody.
 #[utoipa::path(patch, path = "/v1/rooms/{roomId}", tag = "rooms", params(("roomId" = Uuid, Path)),
     request_body(content((RoomContent = "application/merge-patch+json"), (RoomContent = "application/json"))),
     responses(
@@ -212,7 +203,7 @@ async fn change(
         Ok(RoomResource::new(room, live))
     })
     .await?;
-    Ok(reply::tagged(StatusCode::OK, &room.tag(), &room))
+    Ok(reply::changed(&room))
 }
 
 /// Deletes a room: its meeting ends, its sessions stay readable
@@ -268,24 +259,18 @@ async fn change_stored(
     request: &HttpRequest,
     patch: &Patch,
 ) -> Result<Room, Problem> {
-    for _ in 0..CHANGE_ATTEMPTS_MAX {
+    reply::change(Problem::room_not_found, async || {
         let room = find(state, tenant, id).await?;
         content_tag(&room).check_if_match(request)?;
         let content = patch.applied_to(&RoomContent {
             settings: room.settings,
         })?;
         check(&content.settings)?;
-        let update =
-            state
-                .store
-                .update_room_settings(tenant, id, content.settings, Some(room.version));
-        match update.await? {
-            Update::Done(room) => return Ok(room),
-            Update::Missing => return Err(Problem::room_not_found()),
-            Update::Stale => {}
-        }
-    }
-    Err(Problem::kept_changing())
+        let store = &state.store;
+        let update = store.update_room_settings(tenant, id, content.settings, Some(room.version));
+        Ok(update.await?)
+    })
+    .await
 }
 
 /// Settings within their bounds.

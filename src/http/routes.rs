@@ -1,4 +1,5 @@
-//! Routes as data: paths with their methods, so that `Allow` and the OpenAPI document cannot forget one.
+//! Routes as data: paths with their methods, so that `Allow` and the OpenAPI document cannot forget
+//! one.
 
 use actix_web::{
     HttpResponse, Resource, ResponseError, Route, guard,
@@ -8,10 +9,10 @@ use actix_web::{
 
 use super::problem::{Problem, ProblemCode};
 
-/// Where a room's WebSocket is.
+/// Path of a room's WebSocket.
 pub const SIGNAL_PATH: &str = "/v1/rooms/{roomId}/signal";
 
-/// A path and what it answers.
+/// A path with its handlers.
 pub struct Endpoint {
     /// With `{names}` as in OpenAPI.
     path: &'static str,
@@ -20,7 +21,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// A path without methods yet.
+    /// Makes a path without methods.
     #[must_use]
     pub fn at(path: &'static str) -> Self {
         Self {
@@ -29,7 +30,7 @@ impl Endpoint {
         }
     }
 
-    /// Adds a method; `GET` answers `HEAD` as well (RFC 9110 section 9.1).
+    /// Adds a method. `GET` answers `HEAD` too (RFC 9110 section 9.1).
     #[must_use]
     pub fn on(mut self, method: Method, route: Route) -> Self {
         self.routes.push((method, route));
@@ -47,7 +48,7 @@ impl Endpoint {
         self.routes.iter().map(|(method, _)| method)
     }
 
-    /// For actix-web: other methods get a 405 with `Allow`.
+    /// Converts for actix-web. Other methods get a 405 with `Allow`.
     pub(super) fn into_resource(self) -> Resource {
         let allow = self.allow();
         let mut resource = web::resource(self.path);
@@ -86,7 +87,7 @@ fn method_not_allowed(allow: String) -> HttpResponse {
     response
 }
 
-/// 404 for what no route knows.
+/// 404 for a path that no route has.
 pub(super) async fn unknown_path() -> HttpResponse {
     Problem::new(ProblemCode::NotFound, "there is no such path").error_response()
 }

@@ -1,19 +1,19 @@
-//! Sessions: the history of a room, who attended, where the recording is.
+//! Sessions: the history of a room, its attendances and recordings.
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::{Method, StatusCode},
+    http::Method,
     web::{Data, Json},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
     auth::{Caller, with_key},
-    etag::Tag,
+    etag::{Tag, Tagged},
     extract::{Patch, Query, path_id},
     paging::{PageOf, PageQuery},
     problem::Problem,
-    reply::{self, CHANGE_ATTEMPTS_MAX},
+    reply,
     routes::Endpoint,
     state::AppState,
     texts,
@@ -50,12 +50,12 @@ pub struct SessionResource {
     /// First admitted join.
     #[schema(value_type = String, format = DateTime)]
     pub start_time: Timestamp,
-    /// When the last one left; null: it goes on.
+    /// When the last participant left. Null while the session is open.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub end_time: Option<Timestamp>,
-    /// Why it ended; null: it goes on.
+    /// Why it ended. Null while the session is open.
     pub end_reason: Option<EndReason>,
-    /// Where its recording is, once somebody has told.
+    /// URL of its recording, once it is set.
     pub recording_url: Option<String>,
 }
 
@@ -80,7 +80,7 @@ pub struct AttendanceResource {
     /// Who.
     #[schema(value_type = Uuid)]
     pub user_id: UserId,
-    /// Name at that time; empty once the user is deleted.
+    /// Name at that time. Empty once the user is deleted.
     pub display_name: String,
     /// Role at the end.
     pub role: Role,
@@ -125,8 +125,10 @@ impl SessionDetails {
             attendances: attendances.into_iter().map(Into::into).collect(),
         }
     }
+}
 
-    /// Only `recordingUrl` can be changed; the end of the session changes the view.
+impl Tagged for SessionDetails {
+    /// Only `recordingUrl` can be changed. The end of the session changes the view.
     fn tag(&self) -> Tag {
         Tag::new(&(self.session.id, &self.session.recording_url), self)
     }
@@ -136,7 +138,7 @@ impl SessionDetails {
 #[derive(Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SessionContent {
-    /// `http` or `https`; null removes it.
+    /// `http` or `https`. Null removes it.
     #[schema(max_length = 2048)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recording_url: Option<String>,
@@ -147,11 +149,11 @@ pub struct SessionContent {
 pub struct Recording {
     /// Where it is.
     pub url: String,
-    /// Seconds that the session took, or takes so far.
+    /// Duration of the session so far, in seconds.
     pub duration: u64,
 }
 
-/// Lists the sessions of a room, newest first; also of a deleted one
+/// Lists the sessions of a room, newest first, also of a deleted room
 #[utoipa::path(get, path = "/v1/rooms/{roomId}/sessions", tag = "sessions",
     params(("roomId" = Uuid, Path), PageQuery), responses(
     (status = 200, description = "a page", body = PageOf<SessionResource>),
@@ -185,10 +187,10 @@ async fn get(
     let id = path_id(&request, "sessionId")?;
     let (session, attendances) = find(&state, caller.tenant, id).await?;
     let view = SessionDetails::new(&session, attendances);
-    Ok(reply::tagged_unless_known(&request, &view.tag(), &view))
+    Ok(reply::shown(&request, &view))
 }
 
-/// Says by a merge patch where the recording of a session is
+/// Sets the recording URL of a session by a merge patch
 #[utoipa::path(patch, path = "/v1/sessions/{sessionId}", tag = "sessions",
     params(("sessionId" = Uuid, Path)),
     request_body(content((SessionContent = "application/merge-patch+json"), (SessionContent = "application/json"))),
@@ -204,7 +206,7 @@ async fn change(
     patch: Patch,
 ) -> Result<HttpResponse, Problem> {
     let id: SessionId = path_id(&request, "sessionId")?;
-    for _ in 0..CHANGE_ATTEMPTS_MAX {
+    let view = reply::change(Problem::session_not_found, async || {
         let (session, attendances) = find(&state, caller.tenant, id).await?;
         let mut view = SessionDetails::new(&session, attendances);
         view.tag().check_if_match(&request)?;
@@ -218,19 +220,20 @@ async fn change(
             state
                 .store
                 .set_recording_url(caller.tenant, id, content.recording_url, Some(&session));
-        match update.await? {
+        Ok(match update.await? {
             Update::Done(session) => {
                 view.session = (&session).into();
-                return Ok(reply::tagged(StatusCode::OK, &view.tag(), &view));
+                Update::Done(view)
             }
-            Update::Missing => return Err(Problem::session_not_found()),
-            Update::Stale => {}
-        }
-    }
-    Err(Problem::kept_changing())
+            Update::Missing => Update::Missing,
+            Update::Stale => Update::Stale,
+        })
+    })
+    .await?;
+    Ok(reply::changed(&view))
 }
 
-/// Lists the recordings of a room's sessions, newest first; also of a deleted one
+/// Lists the recordings of a room's sessions, newest first, also of a deleted room
 #[utoipa::path(get, path = "/v1/rooms/{roomId}/recordings", tag = "sessions",
     params(("roomId" = Uuid, Path)), responses(
     (status = 200, description = "at most the newest 500", body = Vec<Recording>),

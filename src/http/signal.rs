@@ -1,4 +1,5 @@
-//! `GET /v1/rooms/{roomId}/signal`: the upgrade to a WebSocket. Who may join is decided later, by the token in `JoinRoom`.
+//! `GET /v1/rooms/{roomId}/signal`: the upgrade to a WebSocket. The token in `JoinRoom` is checked
+//! later.
 
 use std::sync::Arc;
 
@@ -51,7 +52,7 @@ pub fn route(joins: Arc<JoinService>) -> Route {
     )
 }
 
-/// Makes a WebSocket of a request of a client or of another node.
+/// Upgrades a request of a client or of another node.
 pub(super) fn upgrade(
     request: &HttpRequest,
     payload: web::Payload,
@@ -96,7 +97,7 @@ pub(super) fn upgrade(
     let response = handshake_with_protocols(request, &[SUB_PROTOCOL])?.finish();
     let socket = on_upgrade.socket();
     rt::spawn(async move {
-        // Else the client was gone before it was answered, or it does not take the answer.
+        // Otherwise the client was gone before the answer, or does not read it.
         if let Ok(Ok(stream)) = rt::time::timeout(joins.join_timeout(), socket).await {
             Connection::start(stream, ws::early(payload), room_id, joins, permit, origin);
         }
@@ -104,7 +105,7 @@ pub(super) fn upgrade(
     Ok(response)
 }
 
-/// RFC 6455 section 4.4: the drafts before it differ in how they close, and are spoken nowhere any more.
+/// RFC 6455 section 4.4: earlier drafts close differently and are no longer in use.
 fn other_version() -> HttpResponse {
     let problem = Problem::bad_request("the version of the WebSocket protocol must be 13");
     let mut response = problem.response_with(StatusCode::UPGRADE_REQUIRED);
@@ -114,7 +115,7 @@ fn other_version() -> HttpResponse {
     response
 }
 
-/// Whether `Sec-WebSocket-Key` is as it must be, or missing: the upgrade itself complains of that.
+/// Whether `Sec-WebSocket-Key` is valid or missing. The upgrade itself refuses a missing one.
 fn has_no_broken_key(headers: &HeaderMap) -> bool {
     headers.get(SEC_WEBSOCKET_KEY).is_none_or(|key| {
         BASE64_STANDARD
@@ -123,7 +124,7 @@ fn has_no_broken_key(headers: &HeaderMap) -> bool {
     })
 }
 
-/// No sub-protocol means ours; some, but not ours, means another.
+/// A request without sub-protocol means ours. A request with others only is refused.
 fn speaks_our_protocol(headers: &HeaderMap) -> bool {
     let mut offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL).peekable();
     offered.peek().is_none()

@@ -1,4 +1,4 @@
-//! What every handler may use, and what the server decides about HTTP.
+//! State that all handlers share.
 
 use std::{
     collections::BTreeMap,
@@ -31,20 +31,21 @@ use crate::{
 
 /// The clock of the server: wall time that never steps.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-/// Asks the server how it is; called for every `/readyz`, so it must be cheap.
+/// Reports readiness. Called for every `/readyz`, so it must be cheap.
 pub type ReadinessSource = Arc<dyn Fn() -> Readiness + Send + Sync>;
 
-/// For how many milliseconds the node has had the mirror without interruption; none: it has not.
+/// Returns how long the node has reached the mirror without interruption, in milliseconds. `None`
+/// if it does not.
 pub type MirrorSource = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
-/// Hears of a node that has come up.
+/// Learns of a node that has started.
 pub type Introductions = Arc<dyn Fn(Neighbour) + Send + Sync>;
-/// Makes the node hand its rooms over and end, as SIGTERM does; repeats do nothing.
+/// Makes the node hand its rooms off and stop, as SIGTERM does. Repeats do nothing.
 pub type DrainSwitch = Arc<dyn Fn() + Send + Sync>;
 
-/// What the configuration says about HTTP.
+/// The configuration of HTTP.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
-    /// Origins that browsers may call from; `*` among them: all.
+    /// Origins that browsers may call from. `*` allows all.
     pub allowed_origins: Vec<String>,
     /// Largest request body, in bytes.
     pub body_bytes_max: usize,
@@ -52,9 +53,9 @@ pub struct HttpOptions {
     pub text_bytes_max: usize,
     /// Longest display name, in characters.
     pub display_name_chars_max: usize,
-    /// Life of a join token, in seconds; at most 24 h.
+    /// Life of a join token, in seconds, at most 24 h.
     pub token_lifetime_secs: u64,
-    /// Under which clients reach this node: `http` or `https`.
+    /// URL under which clients reach this node: `http` or `https`.
     pub advertise: Url,
     /// Given to every joiner.
     pub ice_servers: Vec<IceServer>,
@@ -90,17 +91,17 @@ pub enum ReadinessStatus {
     Ready,
     /// Yes, but a component is away: see `components`.
     Degraded,
-    /// No longer: its rooms are handed over.
+    /// No longer: its rooms are handed off.
     Draining,
 }
 
-/// How one component is.
+/// State of one component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ComponentState {
-    /// Whether it does its work.
+    /// Whether it works.
     pub is_up: bool,
-    /// What is wrong, in words without addresses or causes; none: nothing.
+    /// What is wrong, without addresses or causes. Absent if nothing is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
@@ -115,8 +116,8 @@ pub struct Readiness {
     pub components: BTreeMap<&'static str, ComponentState>,
 }
 
-/// What the server hands to [`AppState::new`].
-pub struct Parts {
+/// What [`AppState::new`] needs.
+pub struct AppServices {
     /// SQL.
     pub store: Store,
     /// The live rooms.
@@ -131,13 +132,13 @@ pub struct Parts {
     pub options: HttpOptions,
     /// Time.
     pub clock: Clock,
-    /// How the server is.
+    /// Readiness of the server.
     pub readiness: ReadinessSource,
-    /// What other nodes are told of the mirror.
+    /// The state of the mirror, for other nodes.
     pub has_mirror_for: MirrorSource,
-    /// Other nodes that introduce themselves.
+    /// Receives nodes that introduce themselves.
     pub introduced: Introductions,
-    /// Ends the node.
+    /// Drains the node.
     pub drain: DrainSwitch,
 }
 
@@ -151,15 +152,15 @@ pub struct AppState {
     pub metrics: Metrics,
     /// The configuration's part.
     pub options: HttpOptions,
-    /// How the server is.
+    /// Readiness of the server.
     pub readiness: ReadinessSource,
-    /// What other nodes are told of the mirror.
+    /// The state of the mirror, for other nodes.
     pub has_mirror_for: MirrorSource,
-    /// Other nodes that introduce themselves.
+    /// Receives nodes that introduce themselves.
     pub introduced: Introductions,
-    /// Ends the node.
+    /// Drains the node.
     pub drain: DrainSwitch,
-    /// WebSockets are let in: the node has made sure that it is who its address says.
+    /// Whether WebSockets are accepted: the node has checked that its address leads to itself.
     is_open: AtomicBool,
     /// Knows API keys.
     pub(super) keys: KeyRing,
@@ -172,9 +173,9 @@ pub struct AppState {
 }
 
 impl AppState {
-    /// Puts the parts together; once per process, so that limits hold over all workers.
+    /// Makes the state. Call it once per process, so that limits hold over all workers.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(parts: AppServices) -> Self {
         let throttle = Throttle::new(
             parts.options.keyless_joins_per_second,
             parts.options.keyless_joins_burst,
@@ -196,23 +197,23 @@ impl AppState {
         }
     }
 
-    /// From now on WebSockets are let in.
+    /// Accepts WebSockets from now on.
     pub fn open(&self) {
         self.is_open.store(true, Ordering::Release);
     }
 
-    /// From now on they are not: the node stops.
+    /// Refuses WebSockets from now on: the node stops.
     pub fn close(&self) {
         self.is_open.store(false, Ordering::Release);
     }
 
-    /// Whether WebSockets are let in.
+    /// Whether WebSockets are accepted.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.is_open.load(Ordering::Acquire)
     }
 
-    /// What another node says in a token for this one.
+    /// Verifies another node's token for this one.
     pub(super) fn node_claims(&self, token: &str) -> Result<NodeClaims, Problem> {
         node_token::verify(token, self.rooms.node_id(), &self.signing, wall_time())
             .map_err(|_| Problem::not_a_node())
@@ -224,7 +225,7 @@ impl AppState {
         (self.clock)()
     }
 
-    /// A join token and when it expires.
+    /// Signs a join token. Returns it with its expiry.
     pub(super) fn mint(
         &self,
         tenant: TenantId,
@@ -248,7 +249,8 @@ impl AppState {
         (token::mint(&claims, &self.signing), expires_at)
     }
 
-    /// Where the signalling of a room is: `ws(s)://…/v1/rooms/{roomId}/signal`, on the node that owns it if there is one that stays.
+    /// The signal URL of a room: `ws(s)://…/v1/rooms/{roomId}/signal`, on the node that owns the
+    /// room, unless that node drains.
     pub(super) async fn signal_url(&self, room: RoomId) -> Result<String, Problem> {
         let owner = self.rooms.host_of(room).await;
         let mut url = owner.map_or_else(|| self.options.advertise.clone(), |owner| owner.url);

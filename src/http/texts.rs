@@ -1,4 +1,4 @@
-//! Texts that callers choose: what they must be like before they are stored or shown.
+//! Checks texts of callers before they are stored or shown.
 
 use url::Url;
 
@@ -9,7 +9,8 @@ const EMAIL_CHARS_MAX: usize = 254;
 /// Longest recording URL, in characters.
 const URL_CHARS_MAX: usize = 2_048;
 
-/// A display name without surrounding white space: 1 to `chars_max` characters, none of them a control character.
+/// A display name without surrounding white space: 1 to `chars_max` characters, none of them a
+/// control character.
 ///
 /// # Errors
 /// `invalid`.
@@ -23,8 +24,9 @@ pub fn display_name(text: &str, chars_max: usize) -> Result<String, Problem> {
     Ok(name.to_owned())
 }
 
-/// An email as it is stored: without surrounding white space and in lower case, as it is unique whatever the case. Checked
-/// only for what any address has: only a message sent to it could tell more.
+/// Returns an email as it is stored: without surrounding white space and in lower case, because it
+/// is unique without regard to case. The check is loose: only a message sent to the address could
+/// tell more.
 ///
 /// # Errors
 /// `invalid`.
@@ -44,7 +46,7 @@ pub fn email(text: &str) -> Result<String, Problem> {
     }
 }
 
-/// Where a recording is: an absolute `http` or `https` URL.
+/// Checks the URL of a recording: absolute, `http` or `https`.
 ///
 /// # Errors
 /// `invalid`.

@@ -1,4 +1,4 @@
-//! How many joins without a key one address gets: a token bucket per address, in bounded memory.
+//! Limits joins without a key: a token bucket per client address, in bounded memory.
 
 use std::{
     hash::Hash,
@@ -13,23 +13,23 @@ use governor::{
     clock::{Clock, DefaultClock},
 };
 
-/// Addresses that are counted one by one. While there are more, all share one bucket, until full buckets are forgotten.
+/// Most addresses with a bucket of their own. While there are more, the rest share one bucket.
 const ADDRESSES_MAX: usize = 10_000;
-/// Time between two attempts to make room: each walks over all buckets.
+/// Time between two sweeps of full buckets. Each visits all buckets.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// Bits of an IPv6 address that name the network; whoever has it owns the rest.
+/// Bits of an IPv6 address that name the network. Its owner chooses the rest.
 const IPV6_NETWORK_BITS: u32 = 64;
 
-/// Buckets by key. `None` is the one that all share while there is no room for more.
+/// Buckets by key. `None` is the shared one.
 pub struct Throttle<K: Hash + Eq + Clone> {
     /// The buckets.
     limiter: DefaultKeyedRateLimiter<Option<K>>,
-    /// When buckets that are full again were last forgotten.
+    /// Time of the last sweep.
     swept_at: Mutex<Instant>,
 }
 
 impl<K: Hash + Eq + Clone> Throttle<K> {
-    /// Buckets of `burst`, refilled at `per_second`; zeros count as one.
+    /// Makes buckets of `burst`, refilled at `per_second`. Zeros count as one.
     #[must_use]
     pub fn new(per_second: u32, burst: u32) -> Self {
         let at_least_one = |count: u32| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
@@ -43,7 +43,7 @@ impl<K: Hash + Eq + Clone> Throttle<K> {
     /// Takes one from the key's bucket.
     ///
     /// # Errors
-    /// The whole seconds, at least one, after which there will be one again.
+    /// The whole seconds, at least one, until the bucket has one again.
     pub fn check(&self, key: K) -> Result<(), u64> {
         let bucket = if self.has_room() { Some(key) } else { None };
         self.limiter.check_key(&bucket).map_err(|refusal| {
@@ -52,7 +52,7 @@ impl<K: Hash + Eq + Clone> Throttle<K> {
         })
     }
 
-    /// Whether one more key may get its own bucket; forgets the buckets that are full again, now and then.
+    /// Whether one more key may get its own bucket. Drops full buckets from time to time.
     fn has_room(&self) -> bool {
         if self.limiter.len() < ADDRESSES_MAX {
             return true;

@@ -1,4 +1,5 @@
-//! The outermost layer: a span and a measurement for each request, and every error as a problem.
+//! The outermost layer: opens a span for each request, measures it, and turns every error into a
+//! problem.
 
 use std::time::Instant;
 
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::fd_budget::FdBudget;
 
-/// Stands for the route of a request that no route takes: paths of callers must not become labels.
+/// Route label of unknown paths: callers' paths must not become labels.
 const UNMATCHED: &str = "unmatched";
 
 /// Measures a request by its route's template.
@@ -58,7 +59,7 @@ pub(super) async fn track(
     Ok(response)
 }
 
-/// The response itself, or a problem in place of an error that some library worded.
+/// Returns the response, or a problem in place of a library's error.
 fn as_problem(response: ServiceResponse<impl MessageBody + 'static>) -> ServiceResponse<BoxBody> {
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
@@ -66,7 +67,7 @@ fn as_problem(response: ServiceResponse<impl MessageBody + 'static>) -> ServiceR
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(PROBLEM_JSON.as_bytes()));
-    // `/readyz` answers 503 with its own JSON: not an error but a state.
+    // `/readyz` answers 503 with its own JSON, which is a state and not an error.
     let is_json = response
         .headers()
         .get(header::CONTENT_TYPE)
@@ -85,7 +86,7 @@ fn as_problem(response: ServiceResponse<impl MessageBody + 'static>) -> ServiceR
     ServiceResponse::new(request, ours)
 }
 
-/// All that may be said about an error of a library.
+/// What may be told about an error of a library.
 fn detail(status: StatusCode) -> &'static str {
     if status.is_server_error() {
         "internal error"

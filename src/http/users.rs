@@ -2,7 +2,7 @@
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::{Method, StatusCode},
+    http::Method,
     web::{Data, Json},
 };
 use serde::{Deserialize, Serialize};
@@ -10,18 +10,18 @@ use uuid::Uuid;
 
 use super::{
     auth::{Caller, with_key},
-    etag::{Tag, has_if_match},
+    etag::{Tag, Tagged, has_if_match},
     extract::{Body, Patch, Query, path_id},
     paging::{PageOf, PageQuery},
     problem::{Problem, ProblemCode},
-    reply::{self, CHANGE_ATTEMPTS_MAX},
+    reply,
     routes::Endpoint,
     state::AppState,
     texts,
 };
 use crate::{
     ids::{TenantId, Timestamp, UserId},
-    store::{Created, DeleteUser, UpdateUser, User, UserPatch},
+    store::{DeleteUser, Update, UpdateUser, User, UserPatch},
 };
 
 /// The routes of this file.
@@ -49,7 +49,7 @@ pub struct UserResource {
     pub email: String,
     /// At most 128 characters.
     pub display_name: String,
-    /// When they were made known.
+    /// Time of creation.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
 }
@@ -65,24 +65,24 @@ impl From<User> for UserResource {
     }
 }
 
-impl UserResource {
-    /// Nothing here changes by itself: content and view are one.
+impl Tagged for UserResource {
+    /// Nothing here changes by itself, so content and view are the same.
     fn tag(&self) -> Tag {
         Tag::new(self, self)
     }
 }
 
-/// A user to be made known.
+/// A user to be created.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewUser {
-    /// Makes the call repeatable; none: a new one.
+    /// Makes the call repeatable. By default a new id.
     #[schema(value_type = Option<Uuid>)]
     pub id: Option<UserId>,
-    /// Unique in the tenant, whatever the case.
+    /// Unique in the tenant without regard to case.
     #[schema(min_length = 3, max_length = 254)]
     pub email: String,
-    /// Without control characters.
+    /// No control characters.
     #[schema(min_length = 1, max_length = 128)]
     pub display_name: String,
 }
@@ -91,15 +91,15 @@ pub struct NewUser {
 #[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UserContent {
-    /// Unique in the tenant, whatever the case.
+    /// Unique in the tenant without regard to case.
     #[schema(required = false, min_length = 3, max_length = 254)]
     pub email: String,
-    /// Without control characters.
+    /// No control characters.
     #[schema(required = false, min_length = 1, max_length = 128)]
     pub display_name: String,
 }
 
-/// Makes a user known
+/// Creates a user
 #[utoipa::path(post, path = "/v1/users", tag = "users", request_body = NewUser, responses(
     (status = 201, description = "made", body = UserResource),
     (status = 200, description = "the same id and body again", body = UserResource),
@@ -117,20 +117,10 @@ async fn create(
         display_name: texts::display_name(&new.display_name, state.options.display_name_chars_max)?,
         created_at: state.now(),
     };
-    let (is_new, user) = match state.store.create_user(user).await? {
-        Created::New(user) => (true, user),
-        Created::Same(user) => (false, user),
-        Created::EmailTaken => return Err(email_taken()),
-        Created::Conflict | Created::HostMissing => {
-            return Err(Problem::new(
-                ProblemCode::Conflict,
-                "the id exists with another body",
-            ));
-        }
-    };
+    let (is_new, user) = reply::created_row(state.store.create_user(user).await?)?;
     let view = UserResource::from(user);
     let location = format!("/v1/users/{}", view.id);
-    Ok(reply::created(is_new, location, &view.tag(), &view))
+    Ok(reply::created(is_new, location, &view))
 }
 
 /// Lists users, oldest first
@@ -158,7 +148,7 @@ async fn get(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let view = UserResource::from(find(&state, caller.tenant, path_id(&request, "userId")?).await?);
-    Ok(reply::tagged_unless_known(&request, &view.tag(), &view))
+    Ok(reply::shown(&request, &view))
 }
 
 /// Changes a user by a merge patch
@@ -177,36 +167,29 @@ async fn change(
     patch: Patch,
 ) -> Result<HttpResponse, Problem> {
     let id: UserId = path_id(&request, "userId")?;
-    for _ in 0..CHANGE_ATTEMPTS_MAX {
-        let user = find(&state, caller.tenant, id).await?;
-        UserResource::from(user.clone())
-            .tag()
-            .check_if_match(&request)?;
+    let user = reply::change(Problem::user_not_found, async || {
+        let user = find_unchanged(&state, caller.tenant, id, &request).await?;
         let content = patch.applied_to(&UserContent {
             email: user.email.clone(),
             display_name: user.display_name.clone(),
         })?;
+        let name_chars_max = state.options.display_name_chars_max;
         let changes = UserPatch {
             email: Some(texts::email(&content.email)?),
-            display_name: Some(texts::display_name(
-                &content.display_name,
-                state.options.display_name_chars_max,
-            )?),
+            display_name: Some(texts::display_name(&content.display_name, name_chars_max)?),
         };
         let update = state
             .store
             .update_user(caller.tenant, id, changes, Some(&user));
         match update.await? {
-            UpdateUser::Done(user) => {
-                let view = UserResource::from(user);
-                return Ok(reply::tagged(StatusCode::OK, &view.tag(), &view));
-            }
-            UpdateUser::Missing => return Err(Problem::user_not_found()),
-            UpdateUser::EmailTaken => return Err(email_taken()),
-            UpdateUser::Stale => {}
+            UpdateUser::Done(user) => Ok(Update::Done(user)),
+            UpdateUser::Missing => Ok(Update::Missing),
+            UpdateUser::Stale => Ok(Update::Stale),
+            UpdateUser::EmailTaken => Err(reply::email_taken()),
         }
-    }
-    Err(Problem::kept_changing())
+    })
+    .await?;
+    Ok(reply::changed(&UserResource::from(user)))
 }
 
 /// Deletes a user and erases their personal data, also in past sessions
@@ -223,11 +206,7 @@ async fn delete(
 ) -> Result<HttpResponse, Problem> {
     let id: UserId = path_id(&request, "userId")?;
     let expected = if has_if_match(&request) {
-        let user = find(&state, caller.tenant, id).await?;
-        UserResource::from(user.clone())
-            .tag()
-            .check_if_match(&request)?;
-        Some(user)
+        Some(find_unchanged(&state, caller.tenant, id, &request).await?)
     } else {
         None
     };
@@ -251,10 +230,15 @@ pub(super) async fn find(state: &AppState, tenant: TenantId, id: UserId) -> Resu
     user.ok_or_else(Problem::user_not_found)
 }
 
-/// 409.
-fn email_taken() -> Problem {
-    Problem::new(
-        ProblemCode::EmailTaken,
-        "another user of the tenant has this email",
-    )
+/// A user of the tenant that is still as `If-Match` says.
+async fn find_unchanged(
+    state: &AppState,
+    tenant: TenantId,
+    id: UserId,
+    request: &HttpRequest,
+) -> Result<User, Problem> {
+    let user = find(state, tenant, id).await?;
+    let tag = UserResource::from(user.clone()).tag();
+    tag.check_if_match(request)?;
+    Ok(user)
 }

@@ -1,4 +1,5 @@
-//! What machines read: health, readiness, metrics, the API's description; and errors of the protocol itself.
+//! What machines read: health, readiness, metrics, the API's description; and errors of the
+//! protocol itself.
 
 use std::{collections::BTreeSet, os::unix::fs::PermissionsExt};
 

@@ -337,7 +337,7 @@ fn serve(
         budget.clone(),
     ));
     let clock = node.clock;
-    let state = web::Data::new(AppState::new(http::Parts {
+    let state = web::Data::new(AppState::new(http::AppServices {
         store: node.store.clone(),
         rooms: rooms.clone(),
         signing: signing.clone(),
