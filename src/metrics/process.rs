@@ -23,31 +23,31 @@ pub(super) struct ProcessMetrics {
 
 impl ProcessMetrics {
     pub(super) fn new() -> Self {
-        let gauge = |name, help| IntGauge::new(name, help).expect("the name is valid");
+        let gauge = |[name, help]: [&str; 2]| IntGauge::new(name, help).expect("the name is valid");
+        let [name, help] = [
+            "process_cpu_seconds_total",
+            "Total user and system CPU time spent in seconds.",
+        ];
         Self {
-            cpu_seconds: IntCounter::new(
-                "process_cpu_seconds_total",
-                "Total user and system CPU time spent in seconds.",
-            )
-            .expect("the name is valid"),
-            open_files: gauge("process_open_fds", "Number of open file descriptors."),
-            max_files: gauge(
+            cpu_seconds: IntCounter::new(name, help).expect("the name is valid"),
+            open_files: gauge(["process_open_fds", "Number of open file descriptors."]),
+            max_files: gauge([
                 "process_max_fds",
                 "Maximum number of open file descriptors.",
-            ),
-            virtual_bytes: gauge(
+            ]),
+            virtual_bytes: gauge([
                 "process_virtual_memory_bytes",
                 "Virtual memory size in bytes.",
-            ),
-            resident_bytes: gauge(
+            ]),
+            resident_bytes: gauge([
                 "process_resident_memory_bytes",
                 "Resident memory size in bytes.",
-            ),
-            start_time: gauge(
+            ]),
+            start_time: gauge([
                 "process_start_time_seconds",
                 "Start time of the process since unix epoch in seconds.",
-            ),
-            threads: gauge("process_threads", "Number of OS threads in the process."),
+            ]),
+            threads: gauge(["process_threads", "Number of OS threads in the process."]),
         }
     }
 
