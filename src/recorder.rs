@@ -1,5 +1,5 @@
-//! The recorder writes what rooms decided into SQL, and retries until SQL has it. All its writes may
-//! be repeated.
+//! The recorder writes what rooms decided into SQL, and retries until SQL has it. All its writes
+//! may be repeated.
 //!
 //! Finished sessions wait in the mirror's outbox, so they survive this process. Opened sessions and
 //! bans wait in memory, and are written again with the finished session.
@@ -108,7 +108,8 @@ impl Recorder {
         self.wake.notify_one();
     }
 
-    /// Waits until nothing is left to write, at most for `patience`. Returns whether nothing is left.
+    /// Waits until nothing is left to write, at most for `patience`. Returns whether nothing is
+    /// left.
     pub async fn flush(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
@@ -152,8 +153,8 @@ impl Recorder {
                 }
                 _ = touch.tick() => parts.touch(&self.live).await,
                 () = sleep_until(sweep_at) => {
-                    // Sessions that SQL refused are tried again first: a session in the outbox is not
-                    // lost.
+                    // Sessions that SQL refused are tried again first: a session in the outbox is
+                    // not lost.
                     refused.clear();
                     let is_recorded = self.round(&parts, &mut refused).await.is_ok();
                     let is_swept = is_recorded && parts.sweep(&self.live).await;
@@ -231,7 +232,8 @@ impl Recorder {
         self.wake.notify_one();
     }
 
-    /// Openings that share a transaction, or one ban. A ban can be forgotten until it is taken here.
+    /// Openings that share a transaction, or one ban. A ban can be forgotten until it is taken
+    /// here.
     fn next_notes(&self) -> Vec<Note> {
         let mut pending = self.lock();
         let openings = pending

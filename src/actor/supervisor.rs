@@ -105,7 +105,7 @@ impl RoomSupervisor {
             match right {
                 Right::Join(tenant_id) => node.claimant.start(room_id, Some(tenant_id)).await,
                 Right::Takeover => node.claimant.start(room_id, None).await,
-                Right::HandOff(former) => node.claimant.take_from(room_id, former).await,
+                Right::HandOff(previous) => node.claimant.take_from(room_id, previous).await,
             }
         };
         self.launch(context, room_id, Some(right), None, start);

@@ -83,8 +83,8 @@ impl<C> Host<C> {
                 continue;
             };
             outbox.sent = Some(seq);
-            // Listed even without frames: what the predecessor began to write goes on, and a client
-            // that is gone is noticed.
+            // Listed even without frames: what the predecessor began to write continues, and a
+            // client that is gone is noticed.
             self.outboxes.insert_listed(connection_id, outbox);
             for frame in missed {
                 self.outboxes.push(connection_id, frame);

@@ -32,16 +32,16 @@ pub fn to_successors(
         Arc::new(AtomicUsize::new(0)),
         Arc::new(Semaphore::new(AT_ONCE)),
     );
-    Arc::new(move |room_id, former| {
+    Arc::new(move |room_id, previous| {
         let (registry, mirror) = (Arc::clone(&registry), Arc::clone(&mirror));
         let client = client.clone();
         let (turn, places) = (Arc::clone(&turn), Arc::clone(&places));
         Box::pin(async move {
             let _place = places.acquire_owned().await;
             let first = turn.fetch_add(1, Ordering::Relaxed);
-            let successor = hand_off(&registry, &client, first, room_id, former).await;
+            let successor = hand_off(&registry, &client, first, room_id, previous).await;
             if successor.is_none() {
-                release(mirror.as_ref(), room_id, former).await;
+                release(mirror.as_ref(), room_id, previous).await;
             }
             successor
         })
@@ -51,10 +51,10 @@ pub fn to_successors(
 /// Leaves each room without an owner, for a mirror that belongs to this process alone.
 #[must_use]
 pub fn to_nobody(mirror: Arc<dyn RoomMirror>) -> HandOffFn {
-    Arc::new(move |room_id, former| {
+    Arc::new(move |room_id, previous| {
         let mirror = Arc::clone(&mirror);
         Box::pin(async move {
-            release(mirror.as_ref(), room_id, former).await;
+            release(mirror.as_ref(), room_id, previous).await;
             None
         })
     })
@@ -65,7 +65,7 @@ async fn hand_off(
     client: &NodeClient,
     first: usize,
     room_id: RoomId,
-    former: Ownership,
+    previous: Ownership,
 ) -> Option<NodeId> {
     let mut successors = registry.successors();
     if successors.is_empty() {
@@ -74,7 +74,7 @@ async fn hand_off(
     let count = successors.len();
     successors.rotate_left(first % count);
     for successor in successors.iter().take(ASKED_MAX) {
-        match client.take(successor, room_id, former).await {
+        match client.take(successor, room_id, previous).await {
             Ok(()) => return Some(successor.node_id),
             Err(fault) => {
                 warn!(room = %room_id, node = %successor.node_id, %fault, "a successor did not take a room");
@@ -84,9 +84,9 @@ async fn hand_off(
     None
 }
 
-async fn release(mirror: &dyn RoomMirror, room_id: RoomId, former: Ownership) {
-    let Some(owner) = former.owner else { return };
-    match mirror.release(room_id, owner, former.epoch).await {
+async fn release(mirror: &dyn RoomMirror, room_id: RoomId, previous: Ownership) {
+    let Some(owner) = previous.owner else { return };
+    match mirror.release(room_id, owner, previous.epoch).await {
         // Fenced: a successor took the room and its answer was lost.
         Ok(outcome) => debug!(room = %room_id, ?outcome, "a room was left without owner"),
         Err(fault) => {

@@ -90,8 +90,8 @@ impl RecorderParts {
         }
     }
 
-    /// Writes finished sessions into SQL, and removes them from the outbox. One that SQL refuses for
-    /// good does not keep the others from being recorded.
+    /// Writes finished sessions into SQL, and removes them from the outbox. One that SQL refuses
+    /// for good does not keep the others from being recorded.
     pub(super) async fn record(
         &self,
         sessions: &[ClosedSession],
@@ -140,8 +140,8 @@ impl RecorderParts {
         }
     }
 
-    /// Closes sessions that are open in SQL while the mirror does not know their room. Returns false
-    /// if some were seen alive recently, and are to be checked again soon.
+    /// Closes sessions that are open in SQL while the mirror does not know their room. Returns
+    /// false if some were seen alive recently, and are to be checked again soon.
     pub(super) async fn sweep(&self, live: &LiveSessions) -> bool {
         match self.close_lost(live).await {
             Ok(Swept { closed, young }) => {

@@ -333,15 +333,19 @@ impl Hosted {
             Effect::Broadcast { event, .. } => {
                 self.check_event(node, event, released.is_durable);
             }
-            Effect::Send {
-                to,
-                notice: Notice::RoomJoined(_) | Notice::RoomResumed(_),
-            } => {
-                let user_id = self.host.outbox(*to).map(|outbox| outbox.connection);
-                let seat = user_id.map(|user_id| (self.room_id(), user_id));
-                node.world.wire(*to, |wire| wire.seat = seat);
+            Effect::Send { to, notice } => {
+                if matches!(notice, Notice::RoomJoined(_) | Notice::RoomResumed(_)) {
+                    let user_id = self.host.outbox(*to).map(|outbox| outbox.connection);
+                    let seat = user_id.map(|user_id| (self.room_id(), user_id));
+                    node.world.wire(*to, |wire| wire.seat = seat);
+                }
             }
-            _ => {}
+            Effect::Relay { .. }
+            | Effect::Disconnect { .. }
+            | Effect::Reply { .. }
+            | Effect::OpenSession { .. }
+            | Effect::StoreBan { .. }
+            | Effect::Closed { .. } => {}
         }
     }
 

@@ -32,7 +32,7 @@ use crate::{
     world::{Delivery, World},
 };
 
-/// How often the lease sees that the process runs, and is judged.
+/// How often the lease sees that the process runs, and the node asks why its lease expired.
 const PULSE_MS: u64 = 100;
 const REFRESH_MS: u64 = 250;
 /// All processes share one.
@@ -76,7 +76,7 @@ pub enum NodeMessage {
         neighbour: Neighbour,
         reply: oneshot::Sender<()>,
     },
-    /// Take over a room that its owner hands over.
+    /// Take over a room that its owner hands off.
     Take {
         room_id: RoomId,
         former: Ownership,
@@ -133,7 +133,7 @@ pub enum Done {
     },
     Refreshed,
     Introduced,
-    Judged(Vec<MirrorAnswer>),
+    Diagnosed(Vec<MirrorAnswer>),
     Searched,
     Noted,
     TryAgain(Box<Attempt>),
@@ -187,7 +187,7 @@ pub struct Node {
     refresh_at: Option<Timestamp>,
     introduce_at: Option<Timestamp>,
     orphans_at: Option<Timestamp>,
-    judge_at: Option<Timestamp>,
+    diagnose_at: Option<Timestamp>,
     generation: Option<String>,
     /// Until when the rooms must have been handed over.
     drains_until: Option<Timestamp>,
@@ -289,7 +289,7 @@ impl Node {
             refresh_at: Some(now),
             introduce_at: Some(now),
             orphans_at: Some(now.plus_ms(100)),
-            judge_at: Some(now),
+            diagnose_at: Some(now),
             generation: None,
             drains_until: None,
             is_leaving: false,
@@ -316,7 +316,7 @@ impl Node {
                 lease.observe(now);
             }
             self.keep_up(now);
-            self.judge(now);
+            self.ask_why_expired(now);
         }
         let due: Vec<RoomId> = self
             .rooms
@@ -374,17 +374,17 @@ impl Node {
         }
     }
 
-    fn judge(&mut self, now: Timestamp) {
+    fn ask_why_expired(&mut self, now: Timestamp) {
         let has_ended = self
             .claimant
             .lease
             .lock()
             .is_some_and(|lease| lease.generation().is_some() && lease.has_ended(now));
-        if has_ended && self.judge_at.is_some_and(|at| at <= now) {
-            self.judge_at = None;
+        if has_ended && self.diagnose_at.is_some_and(|at| at <= now) {
+            self.diagnose_at = None;
             let registry = Arc::clone(&self.registry);
             self.work.push(Box::pin(async move {
-                Done::Judged(registry.ask_for_mirror().await)
+                Done::Diagnosed(registry.ask_for_mirror().await)
             }));
         }
     }
@@ -733,8 +733,8 @@ impl Node {
             }
             Done::Refreshed => self.refresh_at = Some(now.plus_ms(REFRESH_MS)),
             Done::Introduced => self.introduce_at = Some(now.plus_ms(DEADLINES.heartbeat_ms)),
-            Done::Judged(answers) => {
-                self.judge_at = Some(now.plus_ms(DEADLINES.heartbeat_ms));
+            Done::Diagnosed(answers) => {
+                self.diagnose_at = Some(now.plus_ms(DEADLINES.heartbeat_ms));
                 self.diagnosed(now, &answers);
             }
             Done::Searched => self.orphans_at = Some(now.plus_ms(ORPHANS_MS)),
@@ -781,7 +781,7 @@ impl Node {
             .map(|mut lease| lease.diagnose(now, answers));
         let Some(cause) = cause else { return };
         self.world.log(format_args!(
-            "n{} judges {cause:?} from {answers:?}",
+            "n{} finds {cause:?} from {answers:?}",
             self.process
         ));
         if cause != ExpiryCause::Unknown {
