@@ -105,7 +105,7 @@ async fn live_session_is_touched_while_it_lives() {
         })
         .await;
     // A recorder that starts says at once what lives here.
-    stage.start_recorder(crate::recorder::Recorder::default());
+    stage.start_recorder(stage.node.recorder.clone());
     stage
         .until("a later sign of life", async || {
             seen_at().await.last_seen_at > begun.last_seen_at
