@@ -4,7 +4,6 @@
 //! From low to high: what the actors share (`context`, `directory`, `threads`), then `room`,
 //! `supervisor`, `rooms`, `join_service` and `connection`.
 
-mod alarm;
 mod commit_pacer;
 mod connection;
 mod context;
@@ -17,6 +16,7 @@ mod supervisor;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod timer;
 mod waiter;
 
 pub use self::{
