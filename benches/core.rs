@@ -14,7 +14,7 @@ use bytes::Bytes;
 use callboard::{
     ids::{Seq, Timestamp, UserId},
     protocol::{Event, Notice, StateChange, decode},
-    ws::{FrameReader, FrameScanner, MESSAGE_BYTES_MAX},
+    ws::{FrameReader, MESSAGE_BYTES_MAX},
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use uuid::Uuid;
@@ -109,19 +109,11 @@ fn encoder(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The scanner alone, and the reader that makes frames.
 fn reader(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("frames");
     for count in FRAMES {
         let bytes = Bytes::from(frame(MESSAGES[1].1).repeat(count));
         group.throughput(Throughput::Elements(count as u64));
-        group.bench_with_input(
-            BenchmarkId::new("scanner", count),
-            &bytes,
-            |bencher, bytes| {
-                bencher.iter(|| FrameScanner::new(MESSAGE_BYTES_MAX as u64).scan(black_box(bytes)));
-            },
-        );
         group.bench_with_input(
             BenchmarkId::new("reader", count),
             &bytes,

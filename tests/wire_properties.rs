@@ -1,4 +1,4 @@
-//! Properties of the frame scanner, the frame reader, the reassembly and the decoder for any input.
+//! Properties of the header check, the frame reader, the reassembly and the decoder for any input.
 //! `PROPTEST_CASES=100000 cargo test --test wire_properties` for a long run.
 
 use actix_http::ws::{Item, Message};
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use callboard::{
     protocol::{self, ClientMessage, ID_MAX, JoinRequest, MessageType},
-    ws::{FrameReader, FrameScanner, Incoming, Reassembly, Violation},
+    ws::{FrameReader, Incoming, Reassembly, Violation, frame_bytes},
 };
 use proptest::{collection::vec, prelude::*};
 use serde_json::{Value, json};
@@ -121,9 +121,23 @@ fn cut(bytes: &[u8], places: &[prop::sample::Index]) -> Vec<Bytes> {
         .collect()
 }
 
+/// Checks the headers of all frames.
+fn scan(mut bytes: &[u8]) -> Result<(), Violation> {
+    while let Some(length) = frame_bytes(bytes.iter().copied(), LIMIT)? {
+        match bytes.get(length..) {
+            Some(rest) => bytes = rest,
+            None => break,
+        }
+    }
+    Ok(())
+}
+
 fn scan_chunks(chunks: &[Bytes]) -> Result<(), Violation> {
-    let mut scanner = FrameScanner::new(LIMIT as u64);
-    chunks.iter().try_for_each(|chunk| scanner.scan(chunk))
+    let mut seen = Vec::new();
+    chunks.iter().try_for_each(|chunk| {
+        seen.extend_from_slice(chunk);
+        scan(&seen)
+    })
 }
 
 /// What was read of chunks, up to the first violation.
@@ -201,11 +215,7 @@ fn meant(frames: &[Frame]) -> (Vec<Message>, Option<Violation>) {
 #[test]
 fn recorded_frames_keep_their_verdict() {
     for (bytes, verdict) in RECORDED {
-        assert_eq!(
-            FrameScanner::new(LIMIT as u64).scan(bytes),
-            verdict,
-            "{bytes:x?}"
-        );
+        assert_eq!(scan(bytes), verdict, "{bytes:x?}");
         let single = bytes
             .chunks(1)
             .map(Bytes::copy_from_slice)
@@ -217,7 +227,7 @@ fn recorded_frames_keep_their_verdict() {
 proptest! {
     #[test]
     fn verdict_does_not_depend_on_how_bytes_are_cut(bytes in any_bytes(), places in vec(any::<prop::sample::Index>(), 0..12)) {
-        let whole = FrameScanner::new(LIMIT as u64).scan(&bytes);
+        let whole = scan(&bytes);
         prop_assert_eq!(scan_chunks(&cut(&bytes, &places)), whole);
         let single = bytes.chunks(1).map(Bytes::copy_from_slice).collect::<Vec<_>>();
         prop_assert_eq!(scan_chunks(&single), whole);
@@ -229,7 +239,7 @@ proptest! {
         places in vec(any::<prop::sample::Index>(), 0..12),
     ) {
         let bytes = frames.iter().flat_map(Frame::bytes).collect::<Vec<_>>();
-        prop_assert_eq!(FrameScanner::new(LIMIT as u64).scan(&bytes), Ok(()));
+        prop_assert_eq!(scan(&bytes), Ok(()));
         let read = read(cut(&bytes, &places));
         prop_assert_eq!((read.frames, read.violation), meant(&frames));
     }
@@ -251,8 +261,8 @@ proptest! {
     fn reader_never_keeps_more_than_one_frame(bytes in any_bytes(), places in vec(any::<prop::sample::Index>(), 0..12)) {
         let read = read(cut(&bytes, &places));
         prop_assert!(read.kept_bytes_max <= LIMIT + 14);
-        // The codec checks what the scanner accepts.
-        if let Err(violation) = FrameScanner::new(LIMIT as u64).scan(&bytes) {
+        // The codec checks what the headers do not show.
+        if let Err(violation) = scan(&bytes) {
             let other = [Violation::BadFragment, Violation::InvalidText, Violation::Codec];
             prop_assert!(read.violation.is_some_and(|found| found == violation || other.contains(&found)));
         }

@@ -1,5 +1,5 @@
-//! Frames of a client: judged at their headers, decoded, at most one of them in memory. The codec alone would gather a frame whole
-//! before it looks at its length.
+//! The frames of a client: checked at their headers, decoded, and at most one of them in memory.
+//! The codec alone would buffer a whole frame before it checks the announced length.
 
 use std::{
     cell::RefCell,
@@ -14,61 +14,130 @@ use bytestring::ByteString;
 use futures_util::Stream;
 use tokio_util::codec::Decoder;
 
-use super::{scanner::FrameScanner, socket::Socket, violation::Violation};
+use super::{socket::Socket, violation::Violation};
 
-/// Bytes that are taken from the kernel at once.
+/// Bytes that one read takes from the kernel.
 const READ_BYTES: usize = 16 * 1024;
+/// Longest payload of a control frame (RFC 6455 section 5.5).
+const CONTROL_BYTES_MAX: u8 = 125;
+/// Bytes of a masking key.
+const MASK_BYTES: u64 = 4;
 
 thread_local! {
     static INCOMING: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
 }
 
-/// Makes frames of bytes, however those are cut.
+/// Returns the length of the frame whose first bytes are `bytes`, header included (RFC 6455
+/// section 5.2). None if they do not hold the whole length yet.
+///
+/// # Errors
+/// Fails at the first byte that makes the header invalid or announces more than
+/// `payload_bytes_max`.
+pub fn frame_bytes(
+    bytes: impl IntoIterator<Item = u8>,
+    payload_bytes_max: usize,
+) -> Result<Option<usize>, Violation> {
+    let mut bytes = bytes.into_iter();
+    let Some(first) = bytes.next() else {
+        return Ok(None);
+    };
+    let is_control = is_control(first)?;
+    let Some(second) = bytes.next() else {
+        return Ok(None);
+    };
+    let short = second & 0x7F;
+    if second & 0x80 == 0 {
+        return Err(Violation::Unmasked);
+    }
+    if is_control && short > CONTROL_BYTES_MAX {
+        return Err(Violation::BadControl);
+    }
+    let (length_bytes, mut payload) = match short {
+        126 => (2, 0),
+        127 => (8, 0),
+        short => (0, u64::from(short)),
+    };
+    // A length in more bytes than it needs is harmless, and the codec accepts it too.
+    for position in 0..length_bytes {
+        let Some(byte) = bytes.next() else {
+            return Ok(None);
+        };
+        if length_bytes == 8 && position == 0 && byte & 0x80 != 0 {
+            return Err(Violation::BadLength);
+        }
+        payload = payload << 8 | u64::from(byte);
+    }
+    if payload > payload_bytes_max as u64 {
+        return Err(Violation::TooLarge);
+    }
+    Ok(Some((2 + length_bytes + MASK_BYTES + payload) as usize))
+}
+
+/// Checks the first byte of a frame. [`Reassembly`](super::Reassembly) checks the order of
+/// fragments.
+fn is_control(first: u8) -> Result<bool, Violation> {
+    if first & 0x70 != 0 {
+        return Err(Violation::ReservedBit);
+    }
+    let is_final = first & 0x80 != 0;
+    match first & 0x0F {
+        0x0..=0x2 => Ok(false),
+        0x8..=0xA if is_final => Ok(true),
+        0x8..=0xA => Err(Violation::BadControl),
+        _ => Err(Violation::UnknownOpcode),
+    }
+}
+
+/// Turns bytes into frames, however the bytes are split.
 #[derive(Debug)]
 pub struct FrameReader {
-    scanner: FrameScanner,
+    payload_bytes_max: usize,
     codec: Codec,
-    /// What has come of the current frame; no memory is kept between frames.
+    /// The received part of the current frame. Keeps no memory between frames.
     frame: BytesMut,
 }
 
 impl FrameReader {
-    /// Refuses frames with a longer payload.
+    /// Creates a reader that refuses frames with a longer payload.
     #[must_use]
     pub fn new(payload_bytes_max: usize) -> Self {
         Self {
-            scanner: FrameScanner::new(payload_bytes_max as u64),
+            payload_bytes_max,
             codec: Codec::new().max_size(payload_bytes_max),
             frame: BytesMut::new(),
         }
     }
 
-    /// Bytes kept of an unfinished frame; never more than the limit and a header.
+    /// Bytes kept of an unfinished frame, at most the limit and a header.
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
         self.frame.len()
     }
 
-    /// Takes `bytes` in up to the end of the current frame and answers it; none: all are taken in, and it needs more.
+    /// Takes `bytes` up to the end of the current frame and returns that frame. None if the frame
+    /// needs more than `bytes`.
     ///
     /// # Errors
-    /// A [`Violation`], as soon as the frame's header shows it. Nothing may be read after it.
+    /// Fails with a [`Violation`] as soon as the frame's header shows it. The reader is unusable
+    /// after that.
     pub fn read(&mut self, bytes: &mut &[u8]) -> Result<Option<Message>, Violation> {
-        while !bytes.is_empty() {
-            let step = self.scanner.step(bytes)?;
-            let (piece, rest) = bytes.split_at(step.bytes);
-            *bytes = rest;
-            self.frame.extend_from_slice(piece);
-            if step.ends_frame {
-                let mut frame = std::mem::take(&mut self.frame);
-                let decoded = self
-                    .codec
-                    .decode(&mut frame)
-                    .map_err(|error| explain(&error))?;
-                return decoded.map(whole).transpose();
-            }
+        let seen = self.frame.iter().chain(*bytes).copied();
+        let missing = match frame_bytes(seen, self.payload_bytes_max)? {
+            Some(total) => total - self.frame.len(),
+            None => usize::MAX,
+        };
+        let (piece, rest) = bytes.split_at(missing.min(bytes.len()));
+        *bytes = rest;
+        self.frame.extend_from_slice(piece);
+        if piece.len() < missing {
+            return Ok(None);
         }
-        Ok(None)
+        let mut frame = std::mem::take(&mut self.frame);
+        let decoded = self
+            .codec
+            .decode(&mut frame)
+            .map_err(|error| explain(&error))?;
+        decoded.map(whole).transpose()
     }
 }
 
@@ -91,25 +160,25 @@ fn explain(error: &ProtocolError) -> Violation {
         ProtocolError::ContinuationNotStarted | ProtocolError::ContinuationStarted => {
             Violation::BadFragment
         }
-        // The text of a Close that is not UTF-8.
+        // The reason text of a Close frame is not UTF-8.
         ProtocolError::Io(_) => Violation::InvalidText,
         _ => Violation::Codec,
     }
 }
 
-/// The frames of a socket, until it ends. After a violation whatever the client still sends is dropped, so that it can read why
-/// it is closed.
+/// The frames of a socket, until it ends. After a violation it reads and drops the rest, so that
+/// the client still receives the Close frame.
 #[derive(Debug)]
 pub struct Frames {
     socket: Arc<Socket>,
     reader: FrameReader,
-    /// Arrived, not decoded yet.
+    /// Received, but not decoded yet.
     held: Bytes,
     is_refused: bool,
 }
 
 impl Frames {
-    /// Frames with a longer payload are refused. `early` came with the request.
+    /// Refuses frames with a longer payload. `early` arrived together with the request.
     #[must_use]
     pub fn new(socket: Arc<Socket>, payload_bytes_max: usize, early: Bytes) -> Self {
         Self {
@@ -128,10 +197,10 @@ impl Frames {
         if self.held.is_empty() {
             self.held = Bytes::new();
         }
-        self.judge(read)
+        self.note_violation(read)
     }
 
-    fn judge(
+    fn note_violation(
         &mut self,
         read: Result<Option<Message>, Violation>,
     ) -> Option<Result<Message, Violation>> {
@@ -153,7 +222,7 @@ impl Stream for Frames {
         }
         INCOMING.with_borrow_mut(|buffer| {
             loop {
-                // However it ended.
+                // A broken connection ends the stream like a closed one.
                 let count = ready!(this.socket.poll_read(context, buffer)).unwrap_or_default();
                 let mut bytes = &buffer[..count];
                 if bytes.is_empty() {
@@ -164,7 +233,7 @@ impl Stream for Frames {
                 }
                 let read = this.reader.read(&mut bytes);
                 this.held = Bytes::copy_from_slice(bytes);
-                if let Some(frame) = this.judge(read) {
+                if let Some(frame) = this.note_violation(read) {
                     return Poll::Ready(Some(frame));
                 }
             }

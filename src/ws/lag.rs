@@ -1,4 +1,4 @@
-//! How far behind a client may be, and what becomes of frames for one that is further.
+//! How far a client may be behind, and why it was sent nothing.
 
 use thiserror::Error;
 
@@ -7,13 +7,13 @@ use super::socket::SocketClosed;
 /// How far a client may be behind.
 #[derive(Clone, Copy, Debug)]
 pub struct LinkLimits {
-    /// How long a connection may take nothing of what waits for it.
+    /// Longest time for which a client may take nothing of what waits for it.
     pub slow_ms: u64,
-    /// Bytes that may wait for it beside the largest delivery among them.
+    /// Bytes that may wait for a client beyond the largest delivery among them.
     pub outgoing_bytes_max: usize,
 }
 
-/// In which way a client is too far behind.
+/// How a client is too far behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Lag {
     /// It took nothing for too long.
@@ -27,10 +27,10 @@ pub enum Lag {
 /// Why frames were not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Undelivered {
-    /// There is no client any more.
+    /// The socket is closed.
     #[error(transparent)]
     Closed(#[from] SocketClosed),
-    /// There is one, and it is too far behind.
+    /// The client is too far behind.
     #[error(transparent)]
     Lag(#[from] Lag),
 }

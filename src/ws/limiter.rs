@@ -1,4 +1,4 @@
-//! How fast a client may send, and when it is closed for not caring.
+//! Limits how fast a client may send, and closes a client that keeps exceeding the limit.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -9,19 +9,19 @@ use governor::{
     state::{InMemoryState, NotKeyed},
 };
 
-/// Slots of the refusal window: the window is exact to a tenth of its length.
+/// Slots of the refusal window, which is therefore exact to a tenth of its length.
 const SLOTS: usize = 10;
 
-/// The pace of one connection.
+/// The rate limit of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Messages per second in the long run.
+    /// Sustained messages per second.
     pub per_second: NonZeroU32,
     /// Messages at once after a pause.
     pub burst: NonZeroU32,
     /// More refusals than this within `refusal_window` end the connection.
     pub refusals_max: u32,
-    /// See `refusals_max`.
+    /// The window over which refusals are counted.
     pub refusal_window: Duration,
 }
 
@@ -36,7 +36,7 @@ impl Default for Pace {
     }
 }
 
-/// What to do with a message.
+/// How to handle a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Handle it.
@@ -47,7 +47,8 @@ pub enum Verdict {
     Close,
 }
 
-/// Limits one connection: everything that it sends and that costs an answer (commands, binary messages, pings).
+/// Limits everything that a connection sends and that needs an answer: commands, binary messages,
+/// pings.
 #[derive(Debug)]
 pub struct CommandLimiter<C: Clock = MonotonicClock> {
     clock: C,
@@ -57,7 +58,7 @@ pub struct CommandLimiter<C: Clock = MonotonicClock> {
 }
 
 impl CommandLimiter {
-    /// On the process's monotonic clock.
+    /// Uses the monotonic clock of the process.
     #[must_use]
     pub fn new(pace: Pace) -> Self {
         Self::with_clock(pace, MonotonicClock)
@@ -65,8 +66,7 @@ impl CommandLimiter {
 }
 
 impl<C: Clock + Clone> CommandLimiter<C> {
-    /// On another clock.
-    pub fn with_clock(pace: Pace, clock: C) -> Self {
+    fn with_clock(pace: Pace, clock: C) -> Self {
         let quota = Quota::per_second(pace.per_second).allow_burst(pace.burst);
         Self {
             start: clock.now(),
@@ -90,13 +90,13 @@ impl<C: Clock + Clone> CommandLimiter<C> {
     }
 }
 
-/// Counts refusals over the last moments, in a ring of slots.
+/// Counts the refusals of the last `refusal_window` in a ring of slots.
 #[derive(Debug)]
 struct RefusalWindow {
     refusals_max: u32,
     slot_ns: u128,
     counts: [u32; SLOTS],
-    /// Number of the newest slot since the start.
+    /// Number of the newest slot, counted from the start.
     newest: u128,
 }
 
@@ -116,7 +116,7 @@ impl RefusalWindow {
         for step in 1..=passed {
             self.counts[index(self.newest + step)] = 0;
         }
-        // Slots that were skipped beyond one round are all zero by now.
+        // A pause longer than the window clears all slots.
         if passed == SLOTS as u128 {
             self.counts = [0; SLOTS];
         }
@@ -127,7 +127,6 @@ impl RefusalWindow {
     }
 }
 
-/// Place of a slot in the ring.
 const fn index(slot: u128) -> usize {
     (slot % SLOTS as u128) as usize
 }

@@ -1,4 +1,4 @@
-//! Joins the fragments of a message (RFC 6455 section 5.4), with a bound on their bytes and on their number.
+//! Joins the fragments of a message (RFC 6455 section 5.4). Bounds their bytes and their number.
 
 use actix_http::ws::{CloseReason, Item, Message};
 use bytes::{Bytes, BytesMut};
@@ -6,27 +6,28 @@ use bytestring::ByteString;
 
 use super::violation::Violation;
 
-/// What a connection has to handle.
+/// Input that a connection handles.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Incoming {
     /// A whole text message.
     Text(ByteString),
-    /// A whole binary message: not part of the protocol, answered with an `Error`, its bytes are gone.
+    /// A whole binary message without its bytes. The protocol has none, so the answer is an
+    /// `Error`.
     Binary,
-    /// A part of a message, or nothing at all.
+    /// A part of a message, or nothing.
     Partial,
-    /// To be answered with a pong of the same bytes.
+    /// A ping, to be answered with a pong of the same bytes.
     Ping(Bytes),
-    /// The answer to a ping of ours.
+    /// The answer to a ping.
     Pong,
-    /// The client closes.
+    /// The client closes the connection.
     Close(Option<CloseReason>),
 }
 
-/// A message whose last fragment has not come.
+/// A message whose last fragment has not arrived.
 #[derive(Debug)]
 struct Unfinished {
-    /// Text is kept; of binary messages only the size counts.
+    /// None for a binary message, of which only the size is kept.
     text: Option<BytesMut>,
     bytes: usize,
     parts: usize,
@@ -41,7 +42,7 @@ pub struct Reassembly {
 }
 
 impl Reassembly {
-    /// Refuses messages of more bytes or more fragments.
+    /// Refuses messages with more bytes or more fragments.
     #[must_use]
     pub const fn new(bytes_max: usize, parts_max: usize) -> Self {
         Self {
@@ -51,7 +52,7 @@ impl Reassembly {
         }
     }
 
-    /// Bytes kept of an unfinished message; never more than the limit.
+    /// Bytes kept of an unfinished message, at most the limit.
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
         self.unfinished
@@ -60,10 +61,10 @@ impl Reassembly {
             .map_or(0, BytesMut::len)
     }
 
-    /// Takes in what the codec made of one frame.
+    /// Adds one decoded frame.
     ///
     /// # Errors
-    /// A [`Violation`] that ends the connection; what was buffered is dropped.
+    /// Fails with a [`Violation`] that ends the connection. The buffered fragments are dropped.
     pub fn accept(&mut self, message: Message) -> Result<Incoming, Violation> {
         match message {
             Message::Text(text) => {
@@ -85,7 +86,7 @@ impl Reassembly {
         }
     }
 
-    /// A message in one frame may not come inside another, nor be larger than several may be together.
+    /// Checks a message in one frame: it may not come inside another and has the same size limit.
     fn whole(&mut self, bytes: usize) -> Result<(), Violation> {
         if self.unfinished.take().is_some() {
             return Err(Violation::BadFragment);
@@ -127,7 +128,7 @@ impl Reassembly {
         }
     }
 
-    /// Appends a fragment, unless it would be too much.
+    /// Appends a fragment. Fails when the message exceeds a bound.
     fn join(&self, mut unfinished: Unfinished, bytes: &[u8]) -> Result<Unfinished, Violation> {
         unfinished.bytes += bytes.len();
         unfinished.parts += 1;

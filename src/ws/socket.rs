@@ -1,5 +1,5 @@
-//! A client's socket after the upgrade. Frames are written by whoever has them, on whatever thread: one call of the system for
-//! all that is due, no actor in between. What the kernel does not take waits here, in order.
+//! A client's socket after the upgrade. Any thread may write frames to it: one system call for all
+//! of them, with no actor in between. What the kernel does not take waits here, in order.
 
 use std::{
     cell::RefCell,
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::ids::Timestamp;
 
-/// A thread's buffer for frames on their way into the kernel; a larger one is not kept.
+/// Largest buffer that a thread keeps for encoding frames.
 const SCRATCH_BYTES_MAX: usize = 64 * 1024;
 
 thread_local! {
@@ -37,49 +37,49 @@ thread_local! {
 pub enum Outgoing<'a> {
     /// A whole text message.
     Text(&'a str),
-    /// A question for a sign of life.
+    /// A ping without payload.
     Ping,
-    /// The answer to a ping with these bytes.
+    /// The answer to a ping with this payload.
     Pong(&'a [u8]),
-    /// The last frame: what comes after it is dropped.
+    /// The last frame. The socket drops later ones.
     Close(Option<CloseReason>),
 }
 
-/// The client's end is closed, or this one was cut.
+/// The client closed the connection, or the node cut it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the socket is closed")]
 pub struct SocketClosed;
 
-/// See the module. All that a delivery touches lies together: with thousands of connections each further place in memory is a
-/// wait for it.
+/// See the module. Everything that a delivery touches lies together, because with thousands of
+/// connections each further cache line is a cache miss.
 #[derive(Debug)]
 pub struct Socket {
     stream: ClientStream,
     out: Mutex<Out>,
-    /// When the last frame of the client came, in milliseconds since 1970.
+    /// When the client's last frame arrived, in milliseconds since 1970.
     last_seen: AtomicI64,
-    /// Nothing waits any more.
+    /// Signals that nothing waits any more.
     drained: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Out {
-    /// None: the kernel has taken everything.
+    /// None while the kernel has taken everything.
     waiting: Option<Box<Waiting>>,
-    /// The Close frame was said.
+    /// A Close frame was encoded.
     is_closed: bool,
-    /// Shut down, by whomever.
+    /// Either side has shut the connection down.
     is_over: bool,
-    /// By this end.
+    /// This side has.
     is_shut: bool,
 }
 
-/// What the kernel has not taken.
+/// Bytes that the kernel has not taken.
 #[derive(Debug)]
 struct Waiting {
-    /// Encoded frames, or the rest of one.
+    /// Encoded frames, the first of which may be cut.
     bytes: BytesMut,
-    /// Bytes of the largest piece among them.
+    /// Size of the largest write among them.
     largest: usize,
     /// When the kernel last took something.
     since: Instant,
@@ -107,7 +107,7 @@ impl Out {
     }
 
     fn judge(&self, limits: LinkLimits) -> Result<(), Lag> {
-        // One that is over takes nothing more, and says so itself.
+        // The next write to a closed socket fails by itself.
         if self.is_over || self.waiting.is_none() {
             Ok(())
         } else if self.backlog_bytes() > limits.outgoing_bytes_max {
@@ -121,7 +121,7 @@ impl Out {
 }
 
 impl Socket {
-    /// The socket of an upgraded connection that was heard of at `now`.
+    /// Wraps the socket of an upgraded connection whose last frame counts as received at `now`.
     #[must_use]
     pub fn new(stream: ClientStream, now: Timestamp) -> Arc<Self> {
         Arc::new(Self {
@@ -132,10 +132,10 @@ impl Socket {
         })
     }
 
-    /// Reads what has come; zero bytes: the end.
+    /// Reads what has arrived. Zero bytes mean the end.
     ///
     /// # Errors
-    /// When the connection broke.
+    /// Fails when the connection broke.
     pub(super) fn poll_read(
         &self,
         context: &mut Context<'_>,
@@ -147,7 +147,8 @@ impl Socket {
             let tried = self.stream.try_io(Interest::READABLE, || {
                 let read = (&*SockRef::from(&*self.stream)).read(buffer)?;
                 count = Some(read);
-                // Less than there is room for: nothing is left, and the kernel need not be asked before it says so.
+                // After a short read nothing is left. `WouldBlock` makes tokio wait for readiness
+                // instead of asking the kernel again.
                 match read == 0 || read == buffer.len() {
                     true => Ok(()),
                     false => Err(io::ErrorKind::WouldBlock.into()),
@@ -161,7 +162,7 @@ impl Socket {
         }
     }
 
-    /// A frame arrived.
+    /// Notes that a frame arrived.
     pub fn seen(&self, now: Timestamp) {
         self.last_seen.store(now.0, Ordering::Relaxed);
     }
@@ -172,21 +173,21 @@ impl Socket {
         Timestamp(self.last_seen.load(Ordering::Relaxed))
     }
 
-    /// Asks for a sign of life.
+    /// Sends a ping.
     pub fn ping(self: &Arc<Self>) {
         if let Err(closed) = self.send([Outgoing::Ping]) {
-            tracing::debug!(%closed, "no ping");
+            tracing::debug!(%closed, "cannot send a ping");
         }
     }
 
-    /// Writes frames, in one piece; what the kernel does not take now waits. After a Close frame nothing is written any more.
+    /// Writes frames in one piece and returns how many bytes wait then. What the kernel does not
+    /// take now waits. Nothing is written after a Close frame.
     ///
-    /// Must be called inside a tokio runtime, which writes what waits. The caller bounds it: see [`judge`](Self::judge).
-    ///
-    /// Answers how many bytes wait then.
+    /// Must be called inside a tokio runtime, which writes what waits. The caller bounds what
+    /// waits, see [`judge`](Self::judge).
     ///
     /// # Errors
-    /// When the socket is closed: whatever waited is lost.
+    /// Fails when the socket is closed. What waited is lost.
     pub fn send<'a>(
         self: &Arc<Self>,
         frames: impl IntoIterator<Item = Outgoing<'a>>,
@@ -194,7 +195,7 @@ impl Socket {
         self.encode_and_write(&mut self.out(), frames)
     }
 
-    /// The same, unless the client is too far behind already.
+    /// Like [`send`](Self::send), unless the client is too far behind.
     ///
     /// # Errors
     /// See [`Undelivered`].
@@ -208,10 +209,10 @@ impl Socket {
         Ok(self.encode_and_write(&mut out, frames)?)
     }
 
-    /// Whether the client is too far behind.
+    /// Checks how far the client is behind.
     ///
     /// # Errors
-    /// In which way it is.
+    /// Fails when it is beyond one of the limits.
     pub fn judge(&self, limits: LinkLimits) -> Result<(), Lag> {
         self.out().judge(limits)
     }
@@ -249,8 +250,8 @@ impl Socket {
         if bytes.is_empty() {
             return Ok(());
         }
-        // Past the runtime's own record of the socket, which would say the same: it nearly always can be written to. A client that
-        // is gone is an error here: Rust programs ignore SIGPIPE.
+        // Bypasses tokio's readiness, because the socket is nearly always writable. A client that
+        // is gone is an error here, since Rust programs ignore SIGPIPE.
         let taken = taken(out, (&*SockRef::from(&*self.stream)).write(bytes))?;
         let rest = &bytes[taken..];
         if !rest.is_empty() {
@@ -264,7 +265,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Writes what waits; runs only while something does.
+    /// Writes what waits. Runs only while something waits.
     async fn drain(self: Arc<Self>) {
         loop {
             let writable = self.stream.writable().await;
@@ -273,7 +274,7 @@ impl Socket {
                 break;
             };
             let written = writable.and_then(|()| self.stream.try_write(&waiting.bytes));
-            // Else it is lost: the rest of a frame must not be followed by another.
+            // After an error the rest is lost, because no frame may follow half of another.
             if let Ok(count) = taken(&mut out, written) {
                 waiting.bytes.advance(count);
                 if count > 0 {
@@ -295,20 +296,20 @@ impl Socket {
         self.out().waiting_bytes()
     }
 
-    /// Of them, those beside the largest piece: one piece may be larger than what may wait, as the state of a big room is. None
-    /// of a socket that was cut.
+    /// Waiting bytes beyond the largest write among them. One write, such as the snapshot of a big
+    /// room, may be larger than the limit. Zero for a closed socket.
     #[must_use]
     pub fn backlog_bytes(&self) -> usize {
         self.out().backlog_bytes()
     }
 
-    /// For how long the kernel has taken nothing of what waits; zero: nothing waits.
+    /// How long the kernel has taken nothing of what waits. Zero if nothing waits.
     #[must_use]
     pub fn stuck_for(&self) -> Duration {
         self.out().stuck_for()
     }
 
-    /// Returns as soon as nothing waits, or the socket is closed.
+    /// Waits until nothing waits any more or the socket is closed.
     pub async fn drained(&self) {
         loop {
             let drained = self.drained.notified();
@@ -319,8 +320,9 @@ impl Socket {
         }
     }
 
-    /// Ends both directions when what waits has been written, at the latest after `patience`; at once where no runtime is left.
-    pub fn finish(self: &Arc<Self>, patience: Duration) {
+    /// Shuts both directions down once what waits is written, at the latest after `timeout`. Does
+    /// so at once outside of a runtime.
+    pub fn finish(self: &Arc<Self>, timeout: Duration) {
         let mut out = self.out();
         out.is_closed = true;
         let runtime = Handle::try_current();
@@ -329,13 +331,14 @@ impl Socket {
         };
         let socket = Arc::clone(self);
         runtime.spawn(async move {
-            // Whichever way it ends, there is nobody any more to whom it matters.
-            let _ = tokio::time::timeout(patience, socket.drained()).await;
+            // The socket is cut in any case.
+            let _ = tokio::time::timeout(timeout, socket.drained()).await;
             socket.cut();
         });
     }
 
-    /// Ends both directions at once: what waits is lost, and the reader sees the end. Repeats do nothing.
+    /// Shuts both directions down at once. What waits is lost, and the reader finds the end of the
+    /// stream. Repeated calls do nothing.
     pub fn cut(&self) {
         self.shut_down(&mut self.out());
     }
@@ -346,8 +349,8 @@ impl Socket {
             return;
         }
         if let Err(error) = SockRef::from(&*self.stream).shutdown(Shutdown::Both) {
-            // The client was faster.
-            tracing::debug!(%error, "socket was closed already");
+            // The client closed it first.
+            tracing::debug!(%error, "the socket was closed already");
         }
     }
 
@@ -357,7 +360,7 @@ impl Socket {
     }
 }
 
-/// How much the kernel took; it may take nothing now.
+/// How many bytes the kernel took, possibly none.
 fn taken(out: &mut Out, written: io::Result<usize>) -> Result<usize, SocketClosed> {
     match written {
         Ok(count) => Ok(count),
@@ -370,7 +373,8 @@ fn taken(out: &mut Out, written: io::Result<usize>) -> Result<usize, SocketClose
 }
 
 impl Outgoing<'_> {
-    /// Appends the frame, as RFC 6455 section 5.2 has it, unmasked; whether it is the last one.
+    /// Appends the frame without a mask (RFC 6455 section 5.2). Returns whether it is a Close
+    /// frame.
     fn encode(self, bytes: &mut BytesMut) -> bool {
         match self {
             Self::Text(text) => Parser::write_message(bytes, text, OpCode::Text, true, false),

@@ -126,7 +126,7 @@ impl Running {
         self.try_client().expect("it is let in")
     }
 
-    /// None: it was closed instead.
+    /// None if the server closed the connection instead.
     fn try_client(&self) -> Option<TcpStream> {
         let mut socket = TcpStream::connect(self.address).unwrap();
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -155,7 +155,7 @@ impl Running {
     }
 }
 
-/// The head of a response; none: the connection ended.
+/// The head of a response. None if the connection ended.
 fn head(socket: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

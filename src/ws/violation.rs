@@ -1,4 +1,4 @@
-//! Violations below the level of messages; each ends the connection.
+//! Errors of a client below the level of messages. Each ends the connection.
 
 use thiserror::Error;
 
@@ -13,10 +13,10 @@ pub enum Violation {
     /// A reserved bit is set though no extension was negotiated (section 5.2).
     #[error("reserved bit set")]
     ReservedBit,
-    /// An operation code that has no meaning (section 5.2).
+    /// An undefined operation code (section 5.2).
     #[error("unknown operation code")]
     UnknownOpcode,
-    /// A client's frame without mask (section 5.1).
+    /// A frame without a mask (section 5.1).
     #[error("unmasked frame")]
     Unmasked,
     /// A fragmented control frame, or one of more than 125 bytes (section 5.5).
@@ -25,10 +25,10 @@ pub enum Violation {
     /// A length with its highest bit set (section 5.2).
     #[error("length out of range")]
     BadLength,
-    /// A continuation of nothing, or a new message inside another (section 5.4).
+    /// A continuation without a first fragment, or a new message inside another (section 5.4).
     #[error("fragments out of order")]
     BadFragment,
-    /// Refused by the codec for another cause.
+    /// The codec refused the frame for another reason.
     #[error("refused by the codec")]
     Codec,
     /// A text message that is not UTF-8 (section 8.1).
@@ -37,7 +37,7 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// Returns how the connection ends.
+    /// The reason for which the connection ends.
     #[must_use]
     pub const fn reason(self) -> GoodbyeReason {
         match self {

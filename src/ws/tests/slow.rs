@@ -110,7 +110,7 @@ fn client_that_is_too_far_behind_is_delivered_nothing_more() {
         Err(Undelivered::Lag(Lag::Stuck))
     );
     socket.cut();
-    // Not judged once more: it is evicted once.
+    // A closed socket is not evicted a second time.
     assert_eq!(socket.judge(hasty), Ok(()));
     assert_eq!(
         socket.deliver([Outgoing::Ping], hasty),
