@@ -7,8 +7,8 @@
 //! - [`Socket`] takes frames from any thread without an actor in between, reports what waits for a
 //!   client that does not read, and can be cut from outside.
 
+mod disconnect;
 mod frames;
-mod lag;
 mod limiter;
 pub mod listener;
 mod reassembly;
@@ -16,9 +16,9 @@ mod socket;
 mod upgrade;
 mod violation;
 
+pub use disconnect::{DisconnectCause, LinkLimits};
 pub use frames::{FrameReader, Frames, frame_bytes};
-pub use lag::{Lag, LinkLimits, Undelivered};
-pub use limiter::{CommandLimiter, Pace, Verdict};
+pub use limiter::{CommandLimiter, Pace, RateDecision};
 pub use reassembly::{Incoming, Reassembly};
 pub use socket::{Outgoing, Socket, SocketClosed};
 pub use upgrade::{ClientStream, OnUpgrade, early};

@@ -19,7 +19,7 @@ use super::{
     join_service::{ConnectionPermit, JoinService},
     room::{
         ConnectionClosed, RoomActor,
-        link::{CLOSE_TIMEOUT, CloseNotice, DisconnectCause, RoomNews},
+        link::{CLOSE_TIMEOUT, CloseNotice, RoomNews},
     },
 };
 use crate::{
@@ -27,8 +27,8 @@ use crate::{
     metrics::{CommandLabel, CommandOutcome, EvictionReason},
     protocol::{Code, Goodbye, GoodbyeReason, Refusal, Rejection, decode, encode_error},
     ws::{
-        ClientStream, CommandLimiter, Frames, Incoming, MESSAGE_PARTS_MAX, Outgoing, Reassembly,
-        Socket, Undelivered, Verdict, Violation,
+        ClientStream, CommandLimiter, Frames, Incoming, MESSAGE_PARTS_MAX, Outgoing, RateDecision,
+        Reassembly, Socket, Violation,
     },
 };
 
@@ -105,13 +105,13 @@ impl Connection {
     fn say<'a>(&self, frames: impl IntoIterator<Item = Outgoing<'a>>) {
         match self.socket.deliver(frames, self.joins.node.limits.link) {
             Ok(_) => {}
-            // The stream of its frames ends as well.
-            Err(Undelivered::Closed(_)) => debug!(connection = %self.id, "the client is gone"),
-            Err(Undelivered::Lag(lag)) => {
-                if let Some(reason) = DisconnectCause::from(lag).eviction() {
+            // After an error the stream of its frames ends as well.
+            Err(cause) => {
+                debug!(connection = %self.id, %cause, "cannot write to the client");
+                if let Some(reason) = cause.eviction() {
                     self.joins.node.metrics.eviction(reason);
+                    self.socket.cut();
                 }
-                self.socket.cut();
             }
         }
     }
@@ -245,9 +245,9 @@ impl Connection {
             return true;
         }
         match self.limiter.check() {
-            Verdict::Admit => true,
-            Verdict::Refuse => false,
-            Verdict::Close => {
+            RateDecision::Admit => true,
+            RateDecision::Refuse => false,
+            RateDecision::Close => {
                 self.joins.node.metrics.eviction(EvictionReason::Flood);
                 self.rate_limited(None);
                 self.end(context, GoodbyeReason::RateLimited);

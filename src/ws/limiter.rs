@@ -38,7 +38,7 @@ impl Default for Pace {
 
 /// How to handle a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RateDecision {
     /// Handle it.
     Admit,
     /// Answer `rate_limited`.
@@ -77,15 +77,15 @@ impl<C: Clock + Clone> CommandLimiter<C> {
     }
 
     /// Counts one message.
-    pub fn check(&mut self) -> Verdict {
+    pub fn check(&mut self) -> RateDecision {
         if self.limiter.check().is_ok() {
-            return Verdict::Admit;
+            return RateDecision::Admit;
         }
         let elapsed = Duration::from(self.clock.now().duration_since(self.start));
         if self.refusals.is_over_after_one_more(elapsed) {
-            Verdict::Close
+            RateDecision::Close
         } else {
-            Verdict::Refuse
+            RateDecision::Refuse
         }
     }
 }
@@ -142,7 +142,7 @@ mod tests {
         (clock, limiter)
     }
 
-    /// Verdicts on `count` messages at once: admitted, refused, closing.
+    /// Decisions on `count` messages at once: admitted, refused, closing.
     fn verdicts<C: Clock + Clone>(limiter: &mut CommandLimiter<C>, count: usize) -> [usize; 3] {
         let mut tally = [0; 3];
         for _ in 0..count {
@@ -165,7 +165,7 @@ mod tests {
     fn flood_is_closed_at_the_first_refusal_over_the_limit() {
         let (_, mut limiter) = limiter();
         assert_eq!(verdicts(&mut limiter, 1_200), [200, 1_000, 0]);
-        assert_eq!(limiter.check(), Verdict::Close);
+        assert_eq!(limiter.check(), RateDecision::Close);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use thiserror::Error;
 use tokio::{io::Interest, runtime::Handle, sync::Notify};
 
 use super::{
-    lag::{Lag, LinkLimits, Undelivered},
+    disconnect::{DisconnectCause, LinkLimits},
     upgrade::ClientStream,
 };
 use crate::ids::Timestamp;
@@ -106,14 +106,14 @@ impl Out {
             .map_or(Duration::ZERO, |waiting| waiting.since.elapsed())
     }
 
-    fn judge(&self, limits: LinkLimits) -> Result<(), Lag> {
+    fn check_lag(&self, limits: LinkLimits) -> Result<(), DisconnectCause> {
         // The next write to a closed socket fails by itself.
         if self.is_over || self.waiting.is_none() {
             Ok(())
         } else if self.backlog_bytes() > limits.outgoing_bytes_max {
-            Err(Lag::Backlog)
+            Err(DisconnectCause::Backlog)
         } else if self.stuck_for() >= Duration::from_millis(limits.slow_ms) {
-            Err(Lag::Stuck)
+            Err(DisconnectCause::Slow)
         } else {
             Ok(())
         }
@@ -184,7 +184,7 @@ impl Socket {
     /// take now waits. Nothing is written after a Close frame.
     ///
     /// Must be called inside a tokio runtime, which writes what waits. The caller bounds what
-    /// waits, see [`judge`](Self::judge).
+    /// waits, see [`check_lag`](Self::check_lag).
     ///
     /// # Errors
     /// Fails when the socket is closed. What waited is lost.
@@ -198,14 +198,14 @@ impl Socket {
     /// Like [`send`](Self::send), unless the client is too far behind.
     ///
     /// # Errors
-    /// See [`Undelivered`].
+    /// Fails when the socket is closed or the client is beyond one of the limits.
     pub fn deliver<'a>(
         self: &Arc<Self>,
         frames: impl IntoIterator<Item = Outgoing<'a>>,
         limits: LinkLimits,
-    ) -> Result<usize, Undelivered> {
+    ) -> Result<usize, DisconnectCause> {
         let mut out = self.out();
-        out.judge(limits)?;
+        out.check_lag(limits)?;
         Ok(self.encode_and_write(&mut out, frames)?)
     }
 
@@ -213,8 +213,8 @@ impl Socket {
     ///
     /// # Errors
     /// Fails when it is beyond one of the limits.
-    pub fn judge(&self, limits: LinkLimits) -> Result<(), Lag> {
-        self.out().judge(limits)
+    pub fn check_lag(&self, limits: LinkLimits) -> Result<(), DisconnectCause> {
+        self.out().check_lag(limits)
     }
 
     fn encode_and_write<'a>(

@@ -24,11 +24,11 @@ use super::{Connection, Phase, forward::Opened};
 use crate::{
     actor::{
         context::NodeContext,
-        room::link::{CLOSE_TIMEOUT, CloseNotice, DisconnectCause},
+        room::link::{CLOSE_TIMEOUT, CloseNotice},
     },
     cluster::socket::NodeSocket,
     protocol::GoodbyeReason,
-    ws::{Outgoing, Socket, SocketClosed},
+    ws::{DisconnectCause, Outgoing, Socket, SocketClosed},
 };
 
 /// Messages of a client that wait for the owner's socket. Beyond it the client is not read.
@@ -259,8 +259,8 @@ impl Receiver {
 
     /// Why the client is to be disconnected, if it is.
     fn check(&self) -> Option<DisconnectCause> {
-        if let Err(lag) = self.socket.judge(self.node.limits.link) {
-            return Some(lag.into());
+        if let Err(lag) = self.socket.check_lag(self.node.limits.link) {
+            return Some(lag);
         }
         let silent_ms = self.node.clock.now().ms_since(self.socket.last_seen());
         (silent_ms >= self.node.limits.ping_timeout_ms).then_some(DisconnectCause::Silent)

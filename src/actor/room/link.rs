@@ -9,9 +9,8 @@ use url::Url;
 use super::RoomActor;
 use crate::{
     host::{Closing, Outbox},
-    metrics::EvictionReason,
     protocol::GoodbyeReason,
-    ws::{Lag, LinkLimits, Outgoing, Socket, Undelivered},
+    ws::{DisconnectCause, LinkLimits, Outgoing, Socket},
 };
 
 /// How long a peer may take to close after the goodbye.
@@ -41,50 +40,6 @@ pub enum RoomNews {
     Moved(Addr<RoomActor>),
     /// Say this and close.
     Goodbye(CloseNotice),
-}
-
-/// Why a connection is no longer served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DisconnectCause {
-    /// Its socket is closed.
-    Gone,
-    /// The client took nothing for `slow_ms`.
-    Slow,
-    /// Too much waits for the client.
-    Backlog,
-    /// The client said nothing for `ping_timeout`.
-    Silent,
-}
-
-impl From<Undelivered> for DisconnectCause {
-    fn from(why: Undelivered) -> Self {
-        match why {
-            Undelivered::Closed(_) => Self::Gone,
-            Undelivered::Lag(lag) => lag.into(),
-        }
-    }
-}
-
-impl From<Lag> for DisconnectCause {
-    fn from(lag: Lag) -> Self {
-        match lag {
-            Lag::Stuck => Self::Slow,
-            Lag::Backlog => Self::Backlog,
-        }
-    }
-}
-
-impl DisconnectCause {
-    /// The metric's label. None if the client ended the connection.
-    #[must_use]
-    pub const fn eviction(self) -> Option<EvictionReason> {
-        match self {
-            Self::Gone => None,
-            Self::Slow => Some(EvictionReason::Slow),
-            Self::Backlog => Some(EvictionReason::Backlog),
-            Self::Silent => Some(EvictionReason::Silent),
-        }
-    }
 }
 
 /// The result of a write.

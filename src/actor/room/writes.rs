@@ -7,13 +7,14 @@ use url::Url;
 
 use super::{
     QUIET_SLOT_MS, RoomActor,
-    link::{self, CloseNotice, DisconnectCause, Flushed, RoomNews},
+    link::{self, CloseNotice, Flushed, RoomNews},
 };
 use crate::{
     host::NextOwner,
     ids::{ConnectionId, Timestamp},
     owner::Relay,
     room::input::Input,
+    ws::DisconnectCause,
 };
 
 /// Connections written to at once. Other actors of the thread, and the room's next commit, wait for

@@ -93,28 +93,31 @@ fn client_that_is_too_far_behind_is_delivered_nothing_more() {
         assert!(sent < 10_000);
     };
     let (why, is_beyond, waiting_bytes) = refused;
-    assert_eq!(why, Undelivered::Lag(Lag::Backlog));
+    assert_eq!(why, DisconnectCause::Backlog);
     assert!(is_beyond && waiting_bytes > 200_000);
     // At the bound is not beyond it.
     let backlog = socket.backlog_bytes();
-    assert_eq!(socket.judge(patient(backlog)), Ok(()));
-    assert_eq!(socket.judge(patient(backlog - 1)), Err(Lag::Backlog));
+    assert_eq!(socket.check_lag(patient(backlog)), Ok(()));
+    assert_eq!(
+        socket.check_lag(patient(backlog - 1)),
+        Err(DisconnectCause::Backlog)
+    );
     std::thread::sleep(Duration::from_millis(50));
     let hasty = LinkLimits {
         slow_ms: 50,
         outgoing_bytes_max: usize::MAX,
     };
-    assert_eq!(socket.judge(hasty), Err(Lag::Stuck));
+    assert_eq!(socket.check_lag(hasty), Err(DisconnectCause::Slow));
     assert_eq!(
         socket.deliver([Outgoing::Ping], hasty),
-        Err(Undelivered::Lag(Lag::Stuck))
+        Err(DisconnectCause::Slow)
     );
     socket.cut();
     // A closed socket is not evicted a second time.
-    assert_eq!(socket.judge(hasty), Ok(()));
+    assert_eq!(socket.check_lag(hasty), Ok(()));
     assert_eq!(
         socket.deliver([Outgoing::Ping], hasty),
-        Err(Undelivered::Closed(SocketClosed))
+        Err(DisconnectCause::Closed)
     );
     running.stop();
 }
