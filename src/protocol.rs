@@ -22,7 +22,7 @@ mod wire_enum;
 
 pub(crate) use self::notice::RelayedMessage;
 pub use self::{
-    client::{ClientMessage, DecodeError, JoinRequest, ResumeRequest, TOKEN_BYTES_MAX, decode},
+    client::{ClientMessage, DecodeError, JoinRequest, ResumeRequest, decode},
     command::{Command, HostCommand, MessageType, OwnCommand, RelayCommand},
     event::{EndReason, Event, LeaveReason},
     fields::ID_MAX,

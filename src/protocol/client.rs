@@ -12,7 +12,7 @@ use super::{
 use crate::ids::{ConnectionId, RoomId, Seq};
 
 /// Longest join token in bytes.
-pub const TOKEN_BYTES_MAX: usize = 4 * 1024;
+const TOKEN_BYTES_MAX: usize = 4 * 1024;
 /// Longest resume token in bytes.
 const RESUME_TOKEN_BYTES_MAX: usize = 256;
 /// Longest region name; its characters are ASCII.

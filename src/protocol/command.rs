@@ -27,13 +27,18 @@ macro_rules! commands {
         $group:ident($commands:ident) {
             $(
                 $(#[$row_doc:meta])*
-                $row:ident $({ $($(#[$attribute:meta])* $field:ident: $type:ty = $read:ident($($wire:ident)?)),+ $(,)? })?,
+                $row:ident $({ $(
+                    $(#[$attribute:meta])*
+                    $field:ident: $type:ty = $read:ident($($wire:ident)?)
+                ),+ $(,)? })?,
             )+
         }
         $(+ shared {
             $(
                 $(#[$shared_doc:meta])*
-                $shared:ident if $is_meant:ident { $($shared_field:ident: $shared_type:ty = $shared_read:ident($shared_wire:ident)),+ $(,)? },
+                $shared:ident if $is_meant:ident { $(
+                    $shared_field:ident: $shared_type:ty = $shared_read:ident($shared_wire:ident)
+                ),+ $(,)? },
             )+
         })?
     )+) => {
@@ -105,7 +110,8 @@ macro_rules! commands {
 
         impl MessageType {
             /// All types.
-            pub const ALL: &'static [Self] = &[Self::JoinRoom, Self::KeepAlive, $($(Self::$row,)+)+];
+            pub const ALL: &'static [Self] =
+                &[Self::JoinRoom, Self::KeepAlive, $($(Self::$row,)+)+];
 
             /// Returns the name on the wire, which is also the label of metrics.
             #[must_use]
@@ -119,7 +125,10 @@ macro_rules! commands {
         }
 
         /// Reads the message of a known type.
-        pub(super) fn read(message_type: MessageType, fields: &Fields<'_>) -> Result<ClientMessage, Rejection> {
+        pub(super) fn read(
+            message_type: MessageType,
+            fields: &Fields<'_>,
+        ) -> Result<ClientMessage, Rejection> {
             let command = match message_type {
                 MessageType::JoinRoom => return join(fields),
                 MessageType::KeepAlive => return Ok(ClientMessage::KeepAlive),
@@ -175,14 +184,26 @@ commands! {
     /// Passed on to one other participant: not part of the room's state, delivered at most once.
     Relay(RelayCommand) {
         /// Sends a session description.
-        SendOffer { target_user_id: UserId = user(TargetUserId), sdp: Box<RawValue> = session_description(Sdp) },
+        SendOffer {
+            target_user_id: UserId = user(TargetUserId),
+            sdp: Box<RawValue> = session_description(Sdp),
+        },
         /// Answers an offer.
-        SendAnswer { target_user_id: UserId = user(TargetUserId), sdp: Box<RawValue> = session_description(Sdp) },
+        SendAnswer {
+            target_user_id: UserId = user(TargetUserId),
+            sdp: Box<RawValue> = session_description(Sdp),
+        },
         /// Sends a candidate of a peer connection; null ends the candidates.
-        SendIceCandidate { target_user_id: UserId = user(TargetUserId), candidate: Box<RawValue> = candidate(Candidate) },
+        SendIceCandidate {
+            target_user_id: UserId = user(TargetUserId),
+            candidate: Box<RawValue> = candidate(Candidate),
+        },
     } + shared {
         /// Sends a chat message to one participant.
-        SendMessage if has_target { text: String = chat_text(Text), target_user_id: UserId = user(TargetUserId) },
+        SendMessage if has_target {
+            text: String = chat_text(Text),
+            target_user_id: UserId = user(TargetUserId),
+        },
     }
 }
 
