@@ -41,7 +41,8 @@ pub fn paths(source: &Source, module: &[String]) -> Vec<Path> {
             Kind::Word(word)
                 if ["crate", "self", "super"].contains(&word.as_str())
                     && is_separator(tokens, at + 1)
-                    && !is_inside_path(tokens, at) =>
+                    && !is_inside_path(tokens, at)
+                    && !is_visibility(tokens, at) =>
             {
                 let mut base = module.to_vec();
                 base.extend(inline.iter().map(|(name, _)| name.clone()));
@@ -63,6 +64,11 @@ fn is_at(tokens: &[Token], at: usize, punct: char) -> bool {
 
 fn is_separator(tokens: &[Token], at: usize) -> bool {
     is_at(tokens, at, ':') && is_at(tokens, at + 1, ':')
+}
+
+/// `pub(in crate::a)` restricts and uses nothing.
+fn is_visibility(tokens: &[Token], at: usize) -> bool {
+    at >= 2 && tokens[at - 1].word() == Some("in") && tokens[at - 2].is('(')
 }
 
 fn is_inside_path(tokens: &[Token], at: usize) -> bool {
@@ -196,7 +202,7 @@ mod tests {
             "fn f() -> crate::ids::Seq { crate::x::g::<u8>(super::h) }",
             &["ids::Seq", "x::g", "actor::h"],
         );
-        check("pub(in crate::actor) fn f() {}", &["actor"]);
+        check("pub(in crate::actor) fn f() {}", &[]);
         check(
             "mod inner { use super::X; } use super::Y;",
             &["actor::room::X", "actor::Y"],

@@ -38,12 +38,13 @@ const BELOW_THE_CORE: [&str; 3] = ["ids", "protocol", "mirror"];
 const DATA_OF_THE_MIRROR: [&str; 3] = ["Commit", "CommitOutcome", "Ownership"];
 
 /// What the core must not name: libraries of the shell, clocks, randomness, the outside world.
-const FOREIGN_TO_THE_CORE: [&str; 11] = [
+const FOREIGN_TO_THE_CORE: [&str; 12] = [
     "actix",
     "actix_web",
     "tokio",
     "redis",
     "diesel",
+    "utoipa",
     "tracing",
     "Instant",
     "SystemTime",
@@ -107,6 +108,17 @@ fn every_part_of_the_source_has_its_layer() {
         .filter(|part| layer(part).is_none() && !["main", "lib", "cli"].contains(&part.as_str()))
         .collect();
     assert!(unknown.is_empty(), "not in the list of layers: {unknown:?}");
+}
+
+#[test]
+fn the_crate_lists_its_modules_by_layer() {
+    let tokens = Source::parse(&read("src/lib.rs")).tokens;
+    let modules = tokens
+        .windows(2)
+        .filter(|pair| pair[0].word() == Some("mod"));
+    let modules: Vec<&str> = modules.filter_map(|pair| pair[1].word()).collect();
+    let listed = modules.iter().filter(|module| layer(module).is_some());
+    assert!(listed.eq(LAYERS.iter()), "{modules:?}, expected {LAYERS:?}");
 }
 
 #[test]
@@ -181,4 +193,20 @@ fn core_knows_no_clock_no_randomness_and_no_library_of_the_shell() {
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn files_of_the_actors_form_no_circle() {
+    // A file and the folder of its name are one unit.
+    let units = uses(|path| match path {
+        [first, second, ..] if first == "actor" && is_file(second) => Some(second.clone()),
+        [first, ..] if first == "actor" => Some("actor.rs".to_owned()),
+        _ => None,
+    });
+    let circles = circles(&units);
+    assert!(circles.is_empty(), "{}", circles.join("\n"));
+}
+
+fn is_file(name: &str) -> bool {
+    product_files().contains(&format!("src/actor/{name}.rs"))
 }
