@@ -1,11 +1,13 @@
-//! The mirror port: a copy of each live room outside the process, written under an epoch and a version chain.
+//! The mirror port: a copy of each live room outside the process. An epoch and a chain of versions
+//! protect it from owners that are no longer owners.
 //!
-//! Adapters ([`redis`], [`sqlite`], [`memory`]) know their outside world and nothing of rooms' rules. All of them obey one
-//! contract, tested by one suite:
+//! The adapters ([`redis`], [`sqlite`], [`memory`]) know their storage and no rules of rooms. One
+//! test suite checks that all of them keep this contract:
 //!
-//! - a commit is applied only when the stored epoch equals its epoch and the stored version equals its `from`;
-//! - a repeat of an applied commit (stored version equals `to`) is `Ok`;
-//! - a claim raises the epoch, so that every later commit of the former owner is `Fenced`.
+//! - a commit is applied only if the stored epoch equals its epoch and the stored version equals
+//!   its `from`;
+//! - a repeat of an applied commit (the stored version equals `to`) is `Ok`;
+//! - a claim raises the epoch, so every later commit of the previous owner is `Fenced`.
 
 mod fields;
 pub mod memory;
@@ -24,7 +26,8 @@ use crate::{
     room::record::{ChangeSet, ClosedSession, Snapshot},
 };
 
-/// The mirror is away or answers nonsense: retried by the caller, counted, logged once.
+/// The mirror does not answer, or its answer cannot be read. The caller retries, counts and logs
+/// once.
 #[derive(Debug, Error)]
 #[error("mirror: {0}")]
 pub struct MirrorFault(pub String);
@@ -32,47 +35,47 @@ pub struct MirrorFault(pub String);
 /// The changes of one room, to be applied under an epoch.
 #[derive(Clone, Debug)]
 pub struct Commit {
-    /// Which room.
+    /// The room to write.
     pub room_id: RoomId,
-    /// Who writes.
+    /// The node that writes.
     pub owner: NodeId,
-    /// The writer's epoch.
+    /// The epoch under which it owns the room.
     pub epoch: Epoch,
-    /// What to write.
+    /// The changes, from one version to another.
     pub changes: ChangeSet,
 }
 
-/// What became of a commit.
+/// The outcome of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitOutcome {
     /// Applied, now or before.
     Ok,
-    /// A higher epoch is stored: somebody else owns the room.
+    /// A higher epoch is stored: another node owns the room.
     Fenced {
         /// The stored epoch.
         epoch: Epoch,
-        /// Its owner; none: released.
+        /// Its owner. `None` if the room was released.
         owner: Option<NodeId>,
     },
-    /// The mirror holds something older than expected: it lost writes.
+    /// The mirror holds an older version than expected: it lost writes.
     Behind,
     /// The mirror does not know the room.
     Missing,
 }
 
-/// Who owns a room, as the mirror says.
+/// The owner of a room, as stored in the mirror.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ownership {
-    /// None: released by a drain.
+    /// `None` if a drain released the room.
     pub owner: Option<NodeId>,
-    /// Its epoch.
+    /// The epoch of that owner.
     pub epoch: Epoch,
 }
 
-/// What the mirror says of a room that is to be claimed.
+/// What the mirror stores about a room, read before a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookUp {
-    /// Who owns it; none: the mirror does not know it.
+    /// `None` if the mirror does not know the room.
     pub ownership: Option<Ownership>,
     /// See [`RoomMirror::generation`].
     pub generation: Option<String>,
@@ -81,21 +84,21 @@ pub struct LookUp {
 /// A claim: compare-and-set on the ownership.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim {
-    /// Which room.
+    /// The room to own.
     pub room_id: RoomId,
-    /// What the mirror must say now; none: it does not know the room.
+    /// The ownership that must be stored now. `None` if the mirror must not know the room.
     pub expected: Option<Ownership>,
     /// The new owner.
     pub claimant: NodeId,
-    /// Highest epoch that the claimant has itself seen for this room.
+    /// The highest epoch that the claimant has seen for this room.
     pub last_seen: Epoch,
 }
 
-/// What became of a claim.
+/// The outcome of a claim.
 #[derive(Clone, Debug)]
 pub enum ClaimOutcome {
-    /// Owned now. For a room the mirror did not know, `room` is none and nothing is stored but the ownership
-    /// (version 0); the first commit is expected to be full, from version 0.
+    /// The claimant owns the room. If the mirror did not know it, `room` is `None` and only the
+    /// ownership is stored, with version 0. Then the first commit must be full, from version 0.
     Claimed {
         /// The new epoch.
         epoch: Epoch,
@@ -104,24 +107,24 @@ pub enum ClaimOutcome {
         /// The whole room.
         room: Option<Box<Snapshot>>,
     },
-    /// Somebody else was faster, or `expected` was wrong.
+    /// The stored ownership is not the expected one. Returns the stored one.
     Lost(Option<Ownership>),
-    /// Written by a newer release (higher `format`): not ours to claim.
+    /// A newer release wrote the room (higher `format`), so this release cannot read it.
     TooNew,
 }
 
-/// What is known of another process of this mirror.
+/// A node in the registry of the mirror.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeRecord {
-    /// The process.
+    /// The process, new at each start.
     pub node_id: NodeId,
-    /// Where it can be reached.
+    /// The URL under which other nodes reach it.
     pub url: String,
     /// Region of the node.
     pub region: String,
-    /// Release.
+    /// Its release.
     pub version: String,
-    /// Which SQL database it uses.
+    /// Identifies the SQL database that it uses.
     pub database_id: String,
     /// Live rooms.
     pub rooms: u64,
@@ -131,31 +134,34 @@ pub struct NodeRecord {
     pub state: String,
     /// Grows with each heartbeat.
     pub heartbeat: u64,
-    /// When that was, by the node's own clock: the last moment at which it is known to have lived. Says when the
-    /// connections of a dead node were lost; never whether it is dead.
+    /// The time of that heartbeat by the node's own clock. It says when the connections of a dead
+    /// node were lost. It never says whether the node is dead.
     pub seen_at: Timestamp,
 }
 
-/// The outside copy of live rooms. Every call has a timeout inside the adapter and ends in an answer or a fault.
+/// The copy of live rooms outside the process. Each adapter bounds its calls: every call ends with
+/// an answer or a fault.
 #[async_trait]
 pub trait RoomMirror: Send + Sync + 'static {
-    /// Applies commits of different rooms in one round trip; the answers are in the order of the commits, one each.
+    /// Applies commits of different rooms in one round trip. Returns one outcome for each commit,
+    /// in their order.
     async fn commit(&self, commits: &[Commit]) -> Vec<Result<CommitOutcome, MirrorFault>>;
 
-    /// Becomes the owner of a room and reads it, in one step.
+    /// Takes the ownership of a room and reads the room, in one step.
     async fn claim(&self, claim: Claim) -> Result<ClaimOutcome, MirrorFault>;
 
-    /// Writes a full snapshot (`commit.changes.is_full`) under a **new** epoch if the stored ownership is still `expected`
-    /// (none: the room is missing). Used after `Behind` and `Missing`. Version becomes `commit.changes.to`.
+    /// Writes a full snapshot (`commit.changes.is_full`) under a **new** epoch if the stored
+    /// ownership is still `expected` (`None`: the room is missing). Owners call it after `Behind`
+    /// and `Missing`. The version becomes `commit.changes.to`.
     async fn restore(
         &self,
         commit: &Commit,
         expected: Option<Ownership>,
     ) -> Result<ClaimOutcome, MirrorFault>;
 
-    /// Leaves a room without an owner: a drain that found no successor. The room and its epoch stay, so that the next
-    /// claim expects no owner under that epoch and gets a higher one, and later commits of the former owner are `Fenced`.
-    /// `Ok` also when it was released under that epoch before.
+    /// Removes the owner of a room, when a drain finds no successor. The room and its epoch stay.
+    /// The next claim expects no owner under that epoch and gets a higher one. Later commits of the
+    /// previous owner are `Fenced`. A repeat of a release is `Ok`.
     async fn release(
         &self,
         room_id: RoomId,
@@ -163,23 +169,26 @@ pub trait RoomMirror: Send + Sync + 'static {
         epoch: Epoch,
     ) -> Result<CommitOutcome, MirrorFault>;
 
-    /// Who owns a room.
+    /// Reads the owner of a room.
     async fn ownership(&self, room_id: RoomId) -> Result<Option<Ownership>, MirrorFault>;
 
-    /// Rooms that a node owns, and those without owner that it released, at least (a hint: claims check the truth).
+    /// Returns the rooms that a node owns and those that it released. There may be more in the
+    /// list: claims check the ownership.
     async fn rooms_of(&self, node_id: NodeId) -> Result<Vec<RoomId>, MirrorFault>;
 
-    /// All nodes known to the mirror.
+    /// Returns all nodes that the mirror knows.
     async fn nodes(&self) -> Result<Vec<NodeRecord>, MirrorFault>;
 
-    /// Writes this node's heartbeat; the answer is the mirror's generation: a new one means that it lost everything.
+    /// Writes the heartbeat of this node. Returns the generation of the mirror: a new one means
+    /// that the mirror lost everything.
     async fn heartbeat(&self, node: &NodeRecord) -> Result<String, MirrorFault>;
 
-    /// The mirror's generation, as a heartbeat answers it, without beginning one; none: it lost everything, or is new, and
-    /// nobody has written a heartbeat since.
+    /// Reads the generation without starting one. `None` if the mirror is new or lost everything,
+    /// and no node has written a heartbeat since.
     async fn generation(&self) -> Result<Option<String>, MirrorFault>;
 
-    /// Who owns a room, and the generation, which is read behind it: that of a mirror which has lost the room by then is another.
+    /// Reads the owner of a room and then the generation. The order matters: if the mirror lost the
+    /// room, the generation read after it is a new one.
     async fn look_up(&self, room_id: RoomId) -> Result<LookUp, MirrorFault> {
         Ok(LookUp {
             ownership: self.ownership(room_id).await?,
@@ -187,30 +196,31 @@ pub trait RoomMirror: Send + Sync + 'static {
         })
     }
 
-    /// Another way to the same mirror, driven by the current runtime; none: there is only one.
-    fn beside(&self) -> Option<Arc<dyn RoomMirror>> {
+    /// Opens another connection to the same mirror, on the current runtime. `None` if the mirror
+    /// has only one.
+    fn for_this_thread(&self) -> Option<Arc<dyn RoomMirror>> {
         None
     }
 
-    /// How often the mirror was connected to: after each time it may be another one, or hold older data. Always the same for one
-    /// without a connection.
+    /// Counts the connections that were made. After a new one, the server may be another one or
+    /// hold older data.
     fn connections(&self) -> u64 {
         0
     }
 
-    /// Takes a node off the registry.
+    /// Removes a node from the registry.
     async fn forget_node(&self, node_id: NodeId) -> Result<(), MirrorFault>;
 
-    /// Finished sessions waiting to be recorded, at most `limit`.
+    /// Returns finished sessions that wait to be recorded, at most `limit`.
     async fn outbox(&self, limit: usize) -> Result<Vec<ClosedSession>, MirrorFault>;
 
-    /// Whether this session is among those waiting to be recorded.
+    /// Returns whether this session waits to be recorded.
     async fn is_finished(
         &self,
         room_id: RoomId,
         session_id: SessionId,
     ) -> Result<bool, MirrorFault>;
 
-    /// Sessions are in SQL: their outbox entries go.
+    /// Deletes the outbox entries of sessions that are in SQL now.
     async fn recorded(&self, sessions: &[(RoomId, SessionId)]) -> Result<(), MirrorFault>;
 }

@@ -20,7 +20,8 @@ impl Cpu {
         }
     }
 
-    /// Microseconds used from this reading to a later one, for each of `count`: here, and in Redis if it was read.
+    /// Microseconds used from this reading to a later one, for each of `count`: here, and in Redis
+    /// if it was read.
     pub fn each_us(self, later: Self, count: u64) -> (f64, Option<f64>) {
         let each = |from: Duration, to: Duration| {
             to.saturating_sub(from).as_secs_f64() * 1e6 / count.max(1) as f64

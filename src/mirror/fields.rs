@@ -1,7 +1,7 @@
 //! The text form of a room: names and values as Redis shows them, kept alike by the SQLite adapter.
 //!
-//! Booleans are `"true"`/`"false"`, times RFC 3339, records the JSON that serde gives; an absent option is an absent
-//! field.
+//! Booleans are `"true"`/`"false"`, times RFC 3339, records the JSON that serde gives; an absent
+//! option is an absent field.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -20,7 +20,8 @@ use crate::{
 /// The layout that this release writes and reads; rooms of a higher one are not claimed.
 pub(super) const FORMAT: u32 = 1;
 
-/// Names of the record collections of a room, in the order in which [`Writes`] and [`Stored`] hold them.
+/// Names of the record collections of a room, in the order in which [`Writes`] and [`Stored`] hold
+/// them.
 pub(super) const COLLECTIONS: [&str; 4] = ["participants", "lobby", "left", "bans"];
 
 const SFU_REGION: &str = "sfuRegion";

@@ -42,7 +42,7 @@ pub struct Calls {
 /// A mirror that ends with the process.
 pub struct MemoryMirror {
     inner: Mutex<Inner>,
-    /// Gives new epochs their time; none: the machine does.
+    /// Dates new epochs. `None` if the clock of the machine does.
     clock: Option<Clock>,
     /// Calls wait while this is true.
     is_paused: watch::Sender<bool>,
@@ -101,7 +101,7 @@ impl MemoryMirror {
         }
     }
 
-    /// An empty mirror whose epochs follow this clock, for tests in which time must not come from outside.
+    /// An empty mirror whose epochs follow this clock, for tests with virtual time.
     #[must_use]
     pub fn with_clock(clock: Clock) -> Self {
         Self {
@@ -124,8 +124,8 @@ impl MemoryMirror {
         }
     }
 
-    /// How long every call takes from now on, by tokio's clock (which a test may pause). What it writes is written at
-    /// the end, all commits of a call in one step.
+    /// How long every call takes from now on, by tokio's clock (which a test may pause). What it
+    /// writes is written at the end, all commits of a call in one step.
     pub fn set_delay(&self, delay: Duration) {
         self.inner().delay = delay;
     }
@@ -168,7 +168,8 @@ impl MemoryMirror {
         }
     }
 
-    /// The mirror forgets what it was told since, as when a replica that was behind becomes the primary: the generation stays.
+    /// Drops what was written since, as when a replica that was behind becomes the primary. The
+    /// generation stays.
     pub fn go_back(&self, past: Past) {
         let mut inner = self.inner();
         inner.rooms = past.rooms;
@@ -180,10 +181,11 @@ impl MemoryMirror {
         self.inner().rooms.raise_format(room_id);
     }
 
-    /// From now on the mirror does not fence: every commit is applied and every claim, restore and release succeeds,
-    /// whatever epoch, owner and version are stored. What stays: a repeat of an applied commit is not written twice, and
-    /// a room of a newer format is not claimed. No real mirror is like that; it is for a simulation of nodes, to show
-    /// that it fails when two of them write one room.
+    /// From now on the mirror does not fence: every commit is applied and every claim, restore and
+    /// release succeeds, with any stored epoch, owner and version. Still a repeat of an applied
+    /// commit is not written twice, and a room of a newer format is not claimed. No real mirror is
+    /// like that; it is for a simulation of nodes, to show that it fails when two of them write one
+    /// room.
     pub fn break_fence(&self) {
         self.inner().rooms.break_fence();
     }

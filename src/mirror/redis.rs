@@ -1,6 +1,6 @@
-//! The mirror in Redis 7 or later: all knowledge of keys, scripts and connections.
+//! The mirror in Redis 7 or later: its keys, scripts and connections.
 //!
-//! The data model, shared with operators and other tools, in short (times RFC 3339, booleans `"true"`/`"false"`):
+//! The data model in short. Times are RFC 3339, booleans are `"true"` or `"false"`.
 //!
 //! | key | type | content |
 //! |---|---|---|
@@ -12,14 +12,14 @@
 //! | `node:{<nodeId>}` (TTL), `node:{<nodeId>}:rooms`, `nodes` | hash, set, sorted set | the registry of nodes |
 //! | `mirror:generation` | string | random; a new one means that Redis lost everything |
 //!
-//! *Durable* means: acknowledged by the primary, and by [`RedisOptions::wait_replicas`] of its replicas.
+//! A commit is *durable* when the primary and [`RedisOptions::wait_replicas`] replicas have it.
 
 mod address;
+mod client;
 mod commits;
 mod connection;
 mod dedicated;
 mod keys;
-mod link;
 mod nodes;
 mod outbox;
 mod scripts;
@@ -30,7 +30,7 @@ use async_trait::async_trait;
 use redis::{Cmd, RedisError, Value, cmd};
 use thiserror::Error;
 
-use self::{connection::Callers, link::Link, scripts::decode};
+use self::{client::RedisClient, connection::Callers, scripts::decode};
 use super::{
     Claim, ClaimOutcome, Commit, CommitOutcome, LookUp, MirrorFault, NodeRecord, Ownership,
     RoomMirror, rules,
@@ -43,25 +43,27 @@ use crate::{
 /// How to reach Redis and how it keeps rooms.
 #[derive(Clone, Debug)]
 pub struct RedisOptions {
-    /// Which deployment. User, password (percent-encoded), port and database number may be left out; `rediss` instead
-    /// of `redis` means TLS, checked against the public certificate authorities:
+    /// The deployment. User, password (percent-encoded), port and database number are optional.
+    /// `rediss` instead of `redis` means TLS, checked against the public certificate authorities.
     ///
     /// - `redis://user:password@host:port/0`: one server;
-    /// - `redis+sentinel://user:password@host:port,host:port/primary-name/0`: the sentinels that know the primary
-    ///   (credentials are those of the primary);
-    /// - `redis+cluster://user:password@host:port,host:port` or `redis://…?cluster=true`: some nodes of a Redis Cluster.
+    /// - `redis+sentinel://user:password@host:port,host:port/primary-name/0`: the sentinels of a
+    ///   primary (the credentials are those of the primary);
+    /// - `redis+cluster://user:password@host:port,host:port` or `redis://…?cluster=true`: some
+    ///   nodes of a Redis Cluster.
     pub url: String,
-    /// How long a live room stays when nobody commits to it; a commit begins it anew once a tenth of it is over.
+    /// How long a live room stays without commits. A commit renews it once a tenth of it is over.
     pub ttl: Duration,
-    /// How long the figures of a silent node stay; it is listed for its rooms beyond that.
+    /// How long the record of a silent node stays. Its list of rooms stays longer.
     pub node_ttl: Duration,
-    /// Longest wait of a call, connecting included; also that of a heartbeat, so keep it below the lease.
+    /// Longest wait of a call, connecting included. Derive it from `lease::Deadlines`: a call that
+    /// outlasts the own deadline of the node is useless.
     pub timeout: Duration,
     /// Longest wait of one attempt to connect.
     pub connect_timeout: Duration,
-    /// How many replicas must have a commit before it counts; 0: the primary's word is enough.
+    /// How many replicas must have a commit. 0 means that the primary is enough.
     pub wait_replicas: usize,
-    /// Longest wait for those replicas; well below `timeout`. Other calls wait meanwhile.
+    /// Longest wait for those replicas, well below `timeout`. Other calls wait meanwhile.
     pub wait_replicas_timeout: Duration,
 }
 
@@ -84,29 +86,29 @@ impl RedisOptions {
 /// Why Redis cannot be the mirror.
 #[derive(Debug, Error)]
 pub enum ConnectError {
-    /// The URL cannot be used; the text does not repeat it.
+    /// The URL cannot be used. The text does not repeat it.
     #[error("the Redis URL cannot be used: {0}")]
     Url(String),
-    /// Redis may throw rooms away when its memory is full.
+    /// Redis may evict rooms when its memory is full.
     #[error("Redis has maxmemory-policy {0}, which drops live rooms: set it to noeviction")]
     Eviction(String),
-    /// It does not answer now; trying again may help.
+    /// It does not answer. The caller may retry.
     #[error(transparent)]
     Fault(#[from] MirrorFault),
 }
 
 /// The mirror in Redis.
 pub struct RedisMirror {
-    link: Link,
+    client: RedisClient,
     options: RedisOptions,
 }
 
 impl RedisMirror {
-    /// Connects and checks that Redis keeps what it is given. The runtime of the caller drives the sockets from then on:
-    /// call it on the one for I/O. A connection that breaks later is made anew by the next call.
+    /// Connects and checks that Redis does not evict keys. The runtime of the caller drives the
+    /// sockets, so call it on the one for I/O. After a break, the next call reconnects.
     ///
     /// # Errors
-    /// When the URL is wrong, the server evicts keys, or nobody answers.
+    /// Fails when the URL is wrong, the server evicts keys, or no server answers.
     pub async fn connect(options: &RedisOptions) -> Result<Self, ConnectError> {
         let mirror = Self::lazy(options, Callers::Many)?;
         mirror.call::<String>(cmd("PING")).await?;
@@ -114,10 +116,10 @@ impl RedisMirror {
         Ok(mirror)
     }
 
-    /// Connects with the first call; the current runtime drives the socket.
+    /// Connects with the first call. The current runtime drives the socket.
     fn lazy(options: &RedisOptions, callers: Callers) -> Result<Self, ConnectError> {
         Ok(Self {
-            link: Link::new(options, callers)?,
+            client: RedisClient::new(options, callers)?,
             options: options.clone(),
         })
     }
@@ -139,21 +141,21 @@ impl RedisMirror {
 
     /// Sends one command and reads its answer.
     async fn call<T: redis::FromRedisValue>(&self, call: Cmd) -> Result<T, MirrorFault> {
-        decode(self.link.call(call).await?)
+        decode(self.client.call(call).await?)
     }
 
-    /// Sends commands that are carried out one after the other: in one write where that is so.
+    /// Sends commands that must run in this order: in one write, or one by one to a cluster.
     async fn in_order<const COUNT: usize>(
         &self,
         calls: Vec<Cmd>,
     ) -> Result<[Value; COUNT], MirrorFault> {
         let mut values = Vec::with_capacity(COUNT);
-        if self.link.is_cluster() {
+        if self.client.is_cluster() {
             for call in calls {
-                values.push(self.link.call(call).await?);
+                values.push(self.client.call(call).await?);
             }
         } else {
-            for answer in self.link.run(calls).await? {
+            for answer in self.client.run(calls).await? {
                 values.push(answer.map_err(fault)?);
             }
         }
@@ -161,7 +163,7 @@ impl RedisMirror {
         Ok(answers.expect("one answer for each command"))
     }
 
-    /// Where the rooms of a node are listed. Kept as long as the rooms themselves.
+    /// Commands that add a room to the list of its node. The list has the TTL of rooms.
     fn list_room(&self, node_id: NodeId, room_id: RoomId) -> [Cmd; 2] {
         let key = keys::node_rooms(node_id);
         let mut add = cmd("SADD");
@@ -171,7 +173,7 @@ impl RedisMirror {
         [add, expire]
     }
 
-    /// Takes rooms off a node's list. A room left there is found by claims to be another's: faults do not matter.
+    /// Removes rooms from the lists of nodes. Faults do not matter, because claims check the owner.
     async fn unlist_rooms(&self, rooms: impl Iterator<Item = (NodeId, RoomId)>) {
         let calls: Vec<Cmd> = rooms
             .map(|(node_id, room_id)| {
@@ -183,13 +185,14 @@ impl RedisMirror {
             })
             .collect();
         if !calls.is_empty()
-            && let Err(fault) = self.link.run(calls).await
+            && let Err(fault) = self.client.run(calls).await
         {
-            tracing::debug!(%fault, "rooms stay listed");
+            tracing::debug!(%fault, "rooms stay on the list of their previous node");
         }
     }
 
-    /// Claims by a script, with the lists of rooms around it: on the new owner's before, off the old one's after.
+    /// Runs a claim script. Adds the room to the list of the new owner before, and removes it from
+    /// the list of the previous owner after.
     async fn claim_by(
         &self,
         claim: &Claim,
@@ -197,20 +200,20 @@ impl RedisMirror {
         restored: Version,
     ) -> Result<ClaimOutcome, MirrorFault> {
         let mut calls = Vec::from(self.list_room(claim.claimant, claim.room_id));
-        if self.link.is_cluster() {
-            self.link.run(std::mem::take(&mut calls)).await?;
+        if self.client.is_cluster() {
+            self.client.run(std::mem::take(&mut calls)).await?;
         }
         calls.push(script);
-        let answer = self.link.run(calls).await?.pop();
+        let answer = self.client.run(calls).await?.pop();
         let answer = answer
             .expect("one answer for each command")
             .map_err(fault)?;
         let outcome = scripts::claim_outcome(claim.room_id, restored, answer)?;
-        let former = claim.expected.and_then(|expected| expected.owner);
-        if let (ClaimOutcome::Claimed { .. }, Some(former)) = (&outcome, former)
-            && former != claim.claimant
+        let previous = claim.expected.and_then(|expected| expected.owner);
+        if let (ClaimOutcome::Claimed { .. }, Some(previous)) = (&outcome, previous)
+            && previous != claim.claimant
         {
-            self.unlist_rooms(std::iter::once((former, claim.room_id)))
+            self.unlist_rooms(std::iter::once((previous, claim.room_id)))
                 .await;
         }
         Ok(outcome)
@@ -219,11 +222,11 @@ impl RedisMirror {
 
 #[async_trait]
 impl RoomMirror for RedisMirror {
-    fn beside(&self) -> Option<Arc<dyn RoomMirror>> {
+    fn for_this_thread(&self) -> Option<Arc<dyn RoomMirror>> {
         match Self::lazy(&self.options, Callers::One) {
             Ok(another) => Some(Arc::new(another)),
             Err(error) => {
-                tracing::warn!(%error, "no connection of its own for a thread");
+                tracing::warn!(%error, "cannot open a connection for this thread");
                 None
             }
         }
@@ -275,12 +278,12 @@ impl RoomMirror for RedisMirror {
         epoch: Epoch,
     ) -> Result<CommitOutcome, MirrorFault> {
         let script = scripts::release(room_id, owner, epoch, self.options.ttl);
-        // It stays listed under its last owner: whoever looks for the rooms of a node that left finds it there.
-        scripts::commit_outcome(self.link.call(script).await?)
+        // The room stays on the list of its last owner, where other nodes find it.
+        scripts::commit_outcome(self.client.call(script).await?)
     }
 
     async fn ownership(&self, room_id: RoomId) -> Result<Option<Ownership>, MirrorFault> {
-        scripts::stored_ownership(self.link.call(scripts::ask_ownership(room_id)).await?)
+        scripts::stored_ownership(self.client.call(scripts::ask_ownership(room_id)).await?)
     }
 
     async fn look_up(&self, room_id: RoomId) -> Result<LookUp, MirrorFault> {
@@ -309,7 +312,7 @@ impl RoomMirror for RedisMirror {
     }
 
     fn connections(&self) -> u64 {
-        self.link.connections()
+        self.client.connections()
     }
 
     async fn forget_node(&self, node_id: NodeId) -> Result<(), MirrorFault> {
@@ -341,7 +344,6 @@ fn ask_generation() -> Cmd {
     query
 }
 
-/// An error of Redis as the port tells it.
 fn fault(error: RedisError) -> MirrorFault {
     MirrorFault(error.to_string())
 }

@@ -1,4 +1,5 @@
-//! The contract of the mirror as plain functions, for the adapters that decide in Rust. The Redis scripts say the same.
+//! The contract of the mirror as plain functions, for the adapters that decide in Rust. The Redis
+//! scripts decide the same way.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,71 +9,73 @@ use crate::{
     room::record::ClosedSession,
 };
 
-/// Whether a commit or a release is to be written.
-pub(super) enum Verdict {
+/// What an adapter does with a commit or a release.
+pub(super) enum Decision {
     /// Write it.
     Apply,
     /// Write nothing and answer this.
     Answer(CommitOutcome),
 }
 
-/// Judges a commit by what is stored of its room: ownership and version, and whether the outbox holds the session that
-/// the commit closes.
-pub(super) fn judge(
+/// Decides about a commit from the stored ownership and version of its room, and from whether the
+/// outbox holds the session that the commit closes.
+pub(super) fn decide_commit(
     stored: Option<(Ownership, Version)>,
     is_in_outbox: bool,
     commit: &Commit,
-) -> Verdict {
-    // A repeat of a close whose answer was lost; by now the hash may be gone or belong to the next session.
+) -> Decision {
+    // A repeat of a close whose answer was lost. The room may be gone or belong to the next
+    // session.
     if is_in_outbox {
-        return Verdict::Answer(CommitOutcome::Ok);
+        return Decision::Answer(CommitOutcome::Ok);
     }
     let Some((ownership, version)) = stored else {
         // A close without a session leaves no trace, so a repeat of it finds nothing.
         let is_done = commit.changes.closing.is_some() && closed_session(commit).is_none();
-        return Verdict::Answer(if is_done {
+        return Decision::Answer(if is_done {
             CommitOutcome::Ok
         } else {
             CommitOutcome::Missing
         });
     };
     if ownership.epoch < commit.epoch {
-        return Verdict::Answer(CommitOutcome::Behind);
+        return Decision::Answer(CommitOutcome::Behind);
     }
-    // The same epoch under another name happens only when the mirror forgot a claim; the one it remembers wins. A
-    // version beyond `to` means that it holds acknowledged changes which this writer does not know: it must stop, too.
-    let is_foreign = ownership.epoch > commit.epoch || ownership.owner != Some(commit.owner);
-    if is_foreign || version > commit.changes.from.max(commit.changes.to) {
-        return Verdict::Answer(CommitOutcome::Fenced {
+    // The same epoch with another owner means that the mirror lost a claim. The stored owner wins.
+    // A version beyond `to` means that the mirror holds acknowledged changes which this writer does
+    // not know. In both cases the writer must stop.
+    let has_other_owner = ownership.epoch > commit.epoch || ownership.owner != Some(commit.owner);
+    if has_other_owner || version > commit.changes.from.max(commit.changes.to) {
+        return Decision::Answer(CommitOutcome::Fenced {
             epoch: ownership.epoch,
             owner: ownership.owner,
         });
     }
     if version == commit.changes.from {
-        Verdict::Apply
+        Decision::Apply
     } else if version == commit.changes.to {
-        Verdict::Answer(CommitOutcome::Ok)
+        Decision::Answer(CommitOutcome::Ok)
     } else {
-        Verdict::Answer(CommitOutcome::Behind)
+        Decision::Answer(CommitOutcome::Behind)
     }
 }
 
-/// Judges a release by what is stored of its room.
-pub(super) fn judge_release(stored: Option<Ownership>, owner: NodeId, epoch: Epoch) -> Verdict {
+/// Decides about a release from the stored ownership of its room.
+pub(super) fn decide_release(stored: Option<Ownership>, owner: NodeId, epoch: Epoch) -> Decision {
     let Some(stored) = stored else {
-        return Verdict::Answer(CommitOutcome::Missing);
+        return Decision::Answer(CommitOutcome::Missing);
     };
     if stored.epoch < epoch {
-        return Verdict::Answer(CommitOutcome::Behind);
+        return Decision::Answer(CommitOutcome::Behind);
     }
-    // No owner under the same epoch: a repeat of a release whose answer was lost.
+    // No owner under the same epoch is a repeat of a release whose answer was lost.
     if stored.epoch > epoch || stored.owner.is_some_and(|stored| stored != owner) {
-        return Verdict::Answer(CommitOutcome::Fenced {
+        return Decision::Answer(CommitOutcome::Fenced {
             epoch: stored.epoch,
             owner: stored.owner,
         });
     }
-    Verdict::Apply
+    Decision::Apply
 }
 
 /// The finished session that a commit moves to the outbox.
@@ -80,8 +83,8 @@ pub(super) fn closed_session(commit: &Commit) -> Option<&ClosedSession> {
     commit.changes.closing.as_ref()?.session.as_ref()
 }
 
-/// The epoch of a new owner: higher than any seen, and never lower than the clock, so that a mirror that lost everything
-/// does not hand out old ones again.
+/// Returns the epoch of a new owner. It is higher than any epoch seen and not lower than the clock,
+/// so a mirror that lost everything does not give out old epochs again.
 pub(super) fn next_epoch(stored: Option<Epoch>, last_seen: Epoch, now_us: u64) -> Epoch {
     let highest = stored.unwrap_or_default().max(last_seen);
     highest.next().max(Epoch(now_us))

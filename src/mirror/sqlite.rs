@@ -1,8 +1,10 @@
 //! The mirror in an embedded SQLite file: for one node alone.
 //!
-//! One thread owns the connection; calls reach it through a bounded queue. A call of many commits is one transaction.
-//! Rooms have no TTL here: the only node takes its own rooms over when it starts again.
+//! One thread owns the connection and runs calls from a bounded queue. A batch of commits is one
+//! transaction. A second thread runs the checkpoints. Rooms have no TTL here: the only node claims
+//! its own rooms when it starts again.
 
+mod checkpoint;
 mod rooms;
 mod schema;
 mod worker;
@@ -12,7 +14,7 @@ use std::{path::Path, time::Duration};
 use async_trait::async_trait;
 use diesel::sqlite::SqliteConnection;
 
-use self::worker::Worker;
+use self::{checkpoint::Checkpointer, worker::Worker};
 use super::{
     Claim, ClaimOutcome, Commit, CommitOutcome, LookUp, MirrorFault, NodeRecord, Ownership,
     RoomMirror,
@@ -22,13 +24,13 @@ use crate::{
     room::record::ClosedSession,
 };
 
-/// How far a commit goes before it counts.
+/// What a commit survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SqliteSync {
-    /// It survives the end of the process, by whatever signal; the last ones may be lost with the machine's power.
+    /// The end of the process, by any signal. A loss of power may lose the last commits.
     #[default]
     Normal,
-    /// It survives the loss of power, too: each batch waits for the disk.
+    /// Also a loss of power: each batch waits for the disk.
     Full,
 }
 
@@ -37,18 +39,24 @@ pub struct SqliteMirror {
     worker: Worker,
 }
 
-/// Longest wait for the thread's answer.
+/// Longest wait for an answer of the thread.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl SqliteMirror {
-    /// Opens the file, or makes it, readable by its owner only. `:memory:` is a mirror that ends with the process.
+    /// Opens the file. Creates it if it does not exist, readable by its owner only. `:memory:`
+    /// opens a mirror that ends with the process.
     ///
     /// # Errors
-    /// When the file cannot be opened or was written by a newer release.
+    /// Fails when the file cannot be opened or was written by a newer release.
     pub fn open(path: impl AsRef<Path>, sync: SqliteSync) -> Result<Self, MirrorFault> {
-        let connection = schema::open(path.as_ref(), sync)?;
+        let path = path.as_ref();
+        let connection = schema::open(path, sync)?;
+        let checkpointer = match schema::is_in_memory(path) {
+            true => None,
+            false => Some(Checkpointer::start(path, schema::connect(path, sync)?)?),
+        };
         Ok(Self {
-            worker: Worker::start(connection)?,
+            worker: Worker::start(connection, checkpointer)?,
         })
     }
 
@@ -56,7 +64,16 @@ impl SqliteMirror {
         &self,
         job: impl FnOnce(&mut SqliteConnection) -> Result<T, MirrorFault> + Send + 'static,
     ) -> Result<T, MirrorFault> {
-        tokio::time::timeout(CALL_TIMEOUT, self.worker.run(job))
+        self.run_commits(1, job).await
+    }
+
+    /// Runs a job that makes up to so many commits.
+    async fn run_commits<T: Send + 'static>(
+        &self,
+        commits: usize,
+        job: impl FnOnce(&mut SqliteConnection) -> Result<T, MirrorFault> + Send + 'static,
+    ) -> Result<T, MirrorFault> {
+        tokio::time::timeout(CALL_TIMEOUT, self.worker.run(commits, job))
             .await
             .map_err(|_| MirrorFault("the mirror file is busy".to_owned()))?
     }
@@ -67,7 +84,9 @@ impl RoomMirror for SqliteMirror {
     async fn commit(&self, commits: &[Commit]) -> Vec<Result<CommitOutcome, MirrorFault>> {
         let batch = commits.to_vec();
         let result = self
-            .run(move |connection| Ok(rooms::commit_all(connection, &batch)))
+            .run_commits(commits.len(), move |connection| {
+                Ok(rooms::commit_all(connection, &batch))
+            })
             .await;
         result.unwrap_or_else(|fault| {
             commits
@@ -162,7 +181,6 @@ impl RoomMirror for SqliteMirror {
     }
 }
 
-/// An error of SQLite as the port tells it.
 fn fault(error: impl std::fmt::Display) -> MirrorFault {
     MirrorFault(error.to_string())
 }

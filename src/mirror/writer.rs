@@ -1,8 +1,9 @@
-//! The writer, one task per way to the mirror: gathers the commits of many rooms into few calls of the mirror, and repeats those that
-//! met a fault until there is an outcome.
+//! The writer batches the commits of many rooms into few calls of the mirror. It retries commits
+//! that met a fault until there is an outcome. There is one task per connection to the mirror.
 //!
-//! One call of the mirror is under way at a time; what is submitted meanwhile goes together with the next. A room waits for its
-//! outcome before it submits the next commit; the writer keeps rooms apart: a commit that is being repeated holds up no other room.
+//! One call is in flight at a time. Commits that arrive meanwhile travel in the next batch. A room
+//! submits its next commit only after the outcome of the last one. A commit that is being retried
+//! delays no other room.
 
 mod health;
 mod metrics;
@@ -25,7 +26,7 @@ use tokio::{
 
 use self::{
     health::HealthCell,
-    task::{Entry, Task},
+    task::{PendingCommit, Task},
 };
 pub use self::{health::MirrorHealth, metrics::MirrorMetrics};
 use super::{Commit, CommitOutcome, MirrorFault, RoomMirror};
@@ -33,13 +34,13 @@ use super::{Commit, CommitOutcome, MirrorFault, RoomMirror};
 /// Bounds of the writer.
 #[derive(Clone, Copy, Debug)]
 pub struct WriterLimits {
-    /// Commits submitted and without outcome; beyond it [`WriterBusy`]. A room has one, so this bounds rooms.
+    /// Most commits without outcome. Beyond it `submit` fails with [`WriterBusy`]. A room has one.
     pub queue_max: usize,
-    /// Commits in one call of the mirror.
+    /// Most commits in one call of the mirror.
     pub batch_max: usize,
-    /// Wait before the first repeat of a commit; each further one doubles it.
+    /// Wait before the first retry of a commit. Each further retry doubles it.
     pub retry_min: Duration,
-    /// Longest wait before a repeat.
+    /// Longest wait before a retry.
     pub retry_max: Duration,
 }
 
@@ -54,16 +55,17 @@ impl Default for WriterLimits {
     }
 }
 
-/// Called once with the outcome, on the writer's runtime. It must be cheap: all rooms wait for it.
+/// Called once with the outcome, on the runtime of the writer. It must be cheap: all rooms wait for
+/// it.
 pub type Done = Box<dyn FnOnce(CommitOutcome) + Send>;
 
-/// The writer has more commits than it may hold, or its runtime has ended. The commit comes back.
+/// The writer holds too many commits, or its runtime has ended. Contains the refused commit.
 #[derive(Debug, Error)]
 #[error("the mirror writer takes no more commits now")]
 pub struct WriterBusy(pub Box<Commit>);
 
-/// The right of a room to its commit: when dropped before the outcome is known, the commit is no longer repeated and `done`
-/// is not called (what is in flight may still be applied).
+/// Cancels the commit when it is dropped before the outcome is known. The writer then stops
+/// retrying and does not call `done`. A call in flight may still be applied.
 #[must_use = "dropping it cancels the commit"]
 pub struct CommitToken(Arc<AtomicBool>);
 
@@ -79,12 +81,12 @@ impl fmt::Debug for CommitToken {
     }
 }
 
-/// Handle of a writer. Its task ends when the last handle is gone and nothing is left to write.
+/// Handle of a writer. The task ends when the last handle is dropped and nothing is left to write.
 #[derive(Clone)]
 pub struct MirrorWriter {
     mirror: Arc<dyn RoomMirror>,
     limits: WriterLimits,
-    entries: mpsc::Sender<Entry>,
+    commits: mpsc::Sender<PendingCommit>,
     shared: Arc<Shared>,
 }
 
@@ -102,12 +104,12 @@ struct Backlog {
     emptied: Notify,
 }
 
-/// One place in the backlog, held until the commit has an outcome or is cancelled.
-struct Place(Arc<Shared>);
+/// Counts one commit in the backlog until it has an outcome or is cancelled.
+struct QueuePermit(Arc<Shared>);
 
-impl Place {
-    /// None when the backlog is full.
-    fn take(shared: &Arc<Shared>, max: usize) -> Option<Self> {
+impl QueuePermit {
+    /// `None` if the backlog is full.
+    fn acquire(shared: &Arc<Shared>, max: usize) -> Option<Self> {
         let backlog = &shared.backlog.count;
         backlog
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
@@ -119,7 +121,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for QueuePermit {
     fn drop(&mut self) {
         self.0.metrics.queue_length.dec();
         if self.0.backlog.count.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -129,7 +131,7 @@ impl Drop for Place {
 }
 
 impl MirrorWriter {
-    /// Starts the writer's task on `runtime`, which must have time and I/O.
+    /// Starts the task on `runtime`, which must have timers and I/O.
     pub fn start(
         mirror: Arc<dyn RoomMirror>,
         limits: WriterLimits,
@@ -150,24 +152,24 @@ impl MirrorWriter {
         runtime: &tokio::runtime::Handle,
         shared: Arc<Shared>,
     ) -> Self {
-        // A place in the backlog comes before one in the channel, so the channel is never full.
-        let (entries, incoming) = mpsc::channel(limits.queue_max.max(1));
+        // Every commit has a permit first, so the channel is never full.
+        let (commits, incoming) = mpsc::channel(limits.queue_max.max(1));
         let task = Task::new(Arc::clone(&mirror), limits, incoming, Arc::clone(&shared));
         runtime.spawn(task.run());
         Self {
             mirror,
             limits,
-            entries,
+            commits,
             shared,
         }
     }
 
-    /// A writer for the rooms of the current thread. If the mirror can be reached over several connections, it has one and a
-    /// task of its own on the thread's runtime: then no commit wakes another thread, and those of rooms that had something to do
-    /// in the same turn go together. Bounds, figures and health are shared.
+    /// Returns a writer for the rooms of the current thread. If the mirror allows several
+    /// connections, that writer has its own connection and task on the runtime of the thread. Then
+    /// no commit wakes another thread. Limits, metrics and health are shared.
     #[must_use]
     pub fn for_this_thread(&self) -> Self {
-        match self.mirror.beside() {
+        match self.mirror.for_this_thread() {
             None => self.clone(),
             Some(mirror) => Self::start_task(
                 mirror,
@@ -178,38 +180,39 @@ impl MirrorWriter {
         }
     }
 
-    /// Queues a commit. The writer repeats it after faults until there is an outcome or the token is dropped. Never
-    /// blocks. A room submits its next commit only after `done`.
+    /// Queues a commit and returns at once. The writer retries it after faults until there is an
+    /// outcome or the token is dropped. A room submits its next commit only after `done`.
     ///
     /// # Errors
     /// [`WriterBusy`] with the commit when the queue is full.
     pub fn submit(&self, commit: Commit, done: Done) -> Result<CommitToken, WriterBusy> {
-        let Some(place) = Place::take(&self.shared, self.limits.queue_max.max(1)) else {
+        let Some(permit) = QueuePermit::acquire(&self.shared, self.limits.queue_max.max(1)) else {
             return Err(WriterBusy(Box::new(commit)));
         };
         let is_cancelled = Arc::new(AtomicBool::new(false));
-        let entry = Entry {
+        let pending = PendingCommit {
             commit,
             done,
             is_cancelled: Arc::clone(&is_cancelled),
             submitted: Instant::now(),
             faults: 0,
-            place,
+            permit,
         };
-        match self.entries.try_send(entry) {
+        match self.commits.try_send(pending) {
             Ok(()) => Ok(CommitToken(is_cancelled)),
             Err(error) => Err(WriterBusy(Box::new(error.into_inner().commit))),
         }
     }
 
-    /// Waits until every commit has an outcome, at most for `patience`; answers whether that came.
+    /// Waits until every commit has an outcome, at most for `patience`. Returns whether that
+    /// happened.
     pub async fn flush(&self, patience: Duration) -> bool {
         let backlog = &self.shared.backlog;
         let wait = async {
             loop {
                 let emptied = backlog.emptied.notified();
                 tokio::pin!(emptied);
-                // Registered before the count is read, so that the last outcome is not missed.
+                // Registers before it reads the count, so it does not miss the last outcome.
                 emptied.as_mut().enable();
                 if backlog.count.load(Ordering::Acquire) == 0 {
                     return;
@@ -220,19 +223,19 @@ impl MirrorWriter {
         tokio::time::timeout(patience, wait).await.is_ok()
     }
 
-    /// How the mirror does.
+    /// Whether the mirror answers, and since when.
     #[must_use]
     pub fn health(&self) -> MirrorHealth {
         self.shared.health.read()
     }
 
-    /// Commits without outcome.
+    /// Counts the commits without outcome.
     #[must_use]
     pub fn backlog(&self) -> usize {
         self.shared.backlog.count.load(Ordering::Acquire)
     }
 
-    /// Tells the writer how another call of the mirror went, such as a heartbeat: health is that of all of them.
+    /// Counts the result of another call of the mirror, such as a heartbeat, towards its health.
     pub fn observe<T>(&self, result: &Result<T, MirrorFault>) {
         self.shared.observe(result.as_ref().err());
     }

@@ -152,9 +152,11 @@ async fn open_mirror(config: Config) -> anyhow::Result<Arc<dyn RoomMirror>> {
             .context("cannot open the mirror")?;
         return Ok(Arc::new(mirror));
     };
+    let timeout = Duration::from_millis(deadlines(&config).mirror_timeout_ms());
     let options = RedisOptions {
         ttl: config.mirror.ttl,
-        timeout: Duration::from_millis(deadlines(&config).mirror_timeout_ms()),
+        timeout,
+        wait_replicas_timeout: timeout / 4,
         wait_replicas: config.mirror.wait_replicas as usize,
         ..RedisOptions::new(url.expose())
     };

@@ -151,20 +151,25 @@ async fn empty_commits_among_others_say_what_is_wrong(fixture: Fixture) {
     let (right, _) = Owned::rich(mirror).await;
     let (older, _) = Owned::rich(mirror).await;
     let (newer, _) = Owned::rich(mirror).await;
-    let (former, _) = Owned::rich(mirror).await;
+    let (previous, _) = Owned::rich(mirror).await;
     let (busy, _) = Owned::rich(mirror).await;
     let (unknown, _) = Owned::rich(mirror).await;
     let unknown = Owned {
         room_id: room_id(),
         ..unknown
     };
-    let (taker, _, _) =
-        Owned::claim(mirror, former.room_id, Some(former.ownership()), node_id()).await;
+    let (taker, _, _) = Owned::claim(
+        mirror,
+        previous.room_id,
+        Some(previous.ownership()),
+        node_id(),
+    )
+    .await;
     let results = mirror
         .commit(&[
             older.commit(empty_changes(2, 2, 5)),
             right.commit(empty_changes(1, 1, 5)),
-            former.commit(empty_changes(1, 1, 5)),
+            previous.commit(empty_changes(1, 1, 5)),
             busy.commit(empty_changes(1, 2, 5)),
             unknown.commit(empty_changes(1, 1, 5)),
             newer.commit(empty_changes(0, 0, 5)),

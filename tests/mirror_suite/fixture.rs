@@ -24,7 +24,8 @@ pub fn file_in(directory: &tempfile::TempDir) -> PathBuf {
     directory.path().join("mirror.db")
 }
 
-/// Runs a statement past the mirror; how many rows it changed. A mirror's thread that ends holds the file for a moment.
+/// Runs a statement without the mirror. Returns how many rows it changed. The thread of a closed
+/// mirror holds the file for a moment.
 pub fn run_sql(path: &Path, statement: &str) -> usize {
     let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
     connection
@@ -76,7 +77,7 @@ impl Fixture {
     pub async fn dedicated() -> Self {
         let shared = Self::redis().await;
         Self {
-            mirror: shared.mirror.beside().unwrap(),
+            mirror: shared.mirror.for_this_thread().unwrap(),
             ..shared
         }
     }

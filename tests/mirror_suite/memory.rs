@@ -20,7 +20,8 @@ async fn delay_is_that_of_the_paused_clock() {
         let mirror = Arc::clone(&mirror);
         async move { owned.write(&*mirror, empty_changes(1, 2, 5)).await }
     });
-    // The clock moves only when all tasks wait: by then the commit is under way, and nothing of it is written.
+    // The clock moves only when all tasks wait: by then the commit is under way, and nothing of it
+    // is written.
     tokio::time::sleep(Duration::from_secs(3599)).await;
     assert!(!commit.is_finished());
     commit.await.unwrap();
@@ -34,18 +35,18 @@ async fn delay_is_that_of_the_paused_clock() {
 #[tokio::test]
 async fn broken_fence_lets_a_former_owner_write() {
     let mirror = MemoryMirror::new();
-    let (former, mut snapshot) = Owned::rich(&mirror).await;
-    let expected = Some(former.ownership());
-    let (owner, ..) = Owned::claim(&mirror, former.room_id, expected, node_id()).await;
+    let (previous, mut snapshot) = Owned::rich(&mirror).await;
+    let expected = Some(previous.ownership());
+    let (owner, ..) = Owned::claim(&mirror, previous.room_id, expected, node_id()).await;
     owner.write(&mirror, empty_changes(1, 2, 5)).await;
     let mut changes = empty_changes(1, 2, 6);
     changes.participants.insert(user_id(2), None);
-    let outcome = former.try_write(&mirror, changes.clone()).await;
+    let outcome = previous.try_write(&mirror, changes.clone()).await;
     assert!(matches!(outcome, CommitOutcome::Fenced { .. }));
 
     mirror.break_fence();
-    former.write(&mirror, changes).await;
-    // Neither the owner nor the chain is looked at.
+    previous.write(&mirror, changes).await;
+    // The mirror checks neither the owner nor the chain.
     owner.write(&mirror, empty_changes(40, 41, 6)).await;
     assert_eq!(
         mirror.ownership(owner.room_id).await.unwrap(),
@@ -66,7 +67,7 @@ async fn broken_fence_lets_a_former_owner_write() {
     snapshot.participants.remove(&user_id(2));
     snapshot.seq = callboard::ids::Seq(6);
     assert_eq!((version, room), (Version(41), Some(Box::new(snapshot))));
-    let outcome = mirror.release(former.room_id, former.owner, former.epoch);
+    let outcome = mirror.release(previous.room_id, previous.owner, previous.epoch);
     assert_eq!(outcome.await.unwrap(), CommitOutcome::Ok);
 }
 

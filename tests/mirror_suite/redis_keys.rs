@@ -256,7 +256,7 @@ async fn release_takes_the_owner_off_the_hash_and_leaves_the_room_on_its_list() 
             let left_ms: i64 = server.command(&["PTTL", key]);
             assert!(left_ms > DAY_MS - 60_000, "{key}: {left_ms}");
         }
-        // Whoever looks for what the node left behind finds it there.
+        // Other nodes find the rooms of the node there.
         let listed: Vec<String> = server.command(&["SMEMBERS", &list]);
         assert_eq!(listed, [owned.room_id.to_string()]);
     }

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A mirror on a connection that many share, and one on a thread's own.
 async fn start_both() -> (RedisServer, [Arc<dyn RoomMirror>; 2]) {
     let (server, shared) = start().await;
-    let dedicated = shared.beside().unwrap();
+    let dedicated = shared.for_this_thread().unwrap();
     (server, [shared, dedicated])
 }
 
@@ -140,7 +140,7 @@ async fn frozen_server_ends_a_call_in_time() {
     let mut options = RedisOptions::new(server.url());
     options.timeout = Duration::from_millis(200);
     let shared = Arc::new(RedisMirror::connect(&options).await.unwrap());
-    let dedicated = shared.beside().unwrap();
+    let dedicated = shared.for_this_thread().unwrap();
     let mirrors: [Arc<dyn RoomMirror>; 2] = [shared, dedicated];
     for mirror in mirrors {
         let (owned, _) = Owned::rich(&*mirror).await;

@@ -1,4 +1,5 @@
-//! Which Redis servers are taken, and how they are reached: policies, passwords, replicas, TLS, sentinels.
+//! Which Redis servers are taken, and how they are reached: policies, passwords, replicas, TLS,
+//! sentinels.
 
 use std::time::Duration;
 
@@ -44,8 +45,8 @@ async fn password_of_the_url_is_used() {
         .unwrap();
     let (owned, _) = Owned::rich(&mirror).await;
     // So does a thread's own connection, in the same database.
-    let beside = mirror.beside().unwrap();
-    let outcome = owned.try_write(&*beside, empty_changes(1, 2, 5)).await;
+    let own = mirror.for_this_thread().unwrap();
+    let outcome = owned.try_write(&*own, empty_changes(1, 2, 5)).await;
     assert_eq!(outcome, CommitOutcome::Ok);
     let refused = RedisMirror::connect(&RedisOptions::new(url("board:hunter2"))).await;
     let error = refused.err().unwrap();
@@ -59,10 +60,10 @@ async fn commit_counts_only_when_enough_replicas_have_it() {
     options.wait_replicas = 1;
     options.wait_replicas_timeout = Duration::from_millis(100);
     let mirror = RedisMirror::connect(&options).await.unwrap();
-    let beside = mirror.beside().unwrap();
+    let own = mirror.for_this_thread().unwrap();
     let owned = Owned::new(&mirror).await;
     let commit = owned.commit(full_changes(&rich(owned.room_id), 0, 1));
-    for mirror in [&mirror as &dyn RoomMirror, &*beside] {
+    for mirror in [&mirror as &dyn RoomMirror, &*own] {
         let result = mirror.commit(std::slice::from_ref(&commit)).await.remove(0);
         assert!(result.unwrap_err().to_string().contains("0 of 1 replicas"));
     }
@@ -90,7 +91,7 @@ async fn commit_counts_only_when_enough_replicas_have_it() {
     let key = format!("room:{{{}}}", owned.room_id);
     assert_eq!(replica.command::<String>(&["HGET", &key, "version"]), "1");
     let commit = owned.commit(empty_changes(1, 2, 5));
-    let result = beside.commit(std::slice::from_ref(&commit)).await.remove(0);
+    let result = own.commit(std::slice::from_ref(&commit)).await.remove(0);
     assert_eq!(result.unwrap(), CommitOutcome::Ok);
 }
 
@@ -100,7 +101,7 @@ async fn replica_confirms_no_room() {
     let mirror = RedisMirror::connect(&RedisOptions::new(server.url()))
         .await
         .unwrap();
-    let beside = mirror.beside().unwrap();
+    let own = mirror.for_this_thread().unwrap();
     let (owned, _) = Owned::rich(&mirror).await;
     let question = owned.commit(empty_changes(1, 1, 5));
     let ask = async |mirror: &dyn RoomMirror| {
@@ -109,9 +110,9 @@ async fn replica_confirms_no_room() {
             .await
             .remove(0)
     };
-    assert_eq!(ask(&*beside).await.unwrap(), CommitOutcome::Ok);
+    assert_eq!(ask(&*own).await.unwrap(), CommitOutcome::Ok);
     let _: String = server.command(&["REPLICAOF", "127.0.0.1", "1"]);
-    for mirror in [&mirror as &dyn RoomMirror, &*beside] {
+    for mirror in [&mirror as &dyn RoomMirror, &*own] {
         let error = ask(mirror).await.unwrap_err().to_string();
         assert!(error.to_lowercase().contains("read only"), "{error}");
     }
@@ -138,8 +139,8 @@ async fn sentinel_names_the_primary() {
     let url = format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port());
     let mirror = RedisMirror::connect(&RedisOptions::new(url)).await.unwrap();
     let (owned, _) = Owned::rich(&mirror).await;
-    let beside = mirror.beside().unwrap();
-    owned.write(&*beside, empty_changes(1, 2, 5)).await;
+    let own = mirror.for_this_thread().unwrap();
+    owned.write(&*own, empty_changes(1, 2, 5)).await;
     let key = format!("room:{{{}}}", owned.room_id);
     assert_eq!(primary.command::<String>(&["HGET", &key, "version"]), "2");
 }

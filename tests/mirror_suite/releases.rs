@@ -1,4 +1,4 @@
-//! Releases: a room without an owner, kept for whoever claims it next.
+//! Releases: a room without an owner, kept for the next claim.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ async fn released_room_keeps_its_epoch_and_has_no_owner(fixture: Fixture) {
         mirror.ownership(owned.room_id).await.unwrap(),
         Some(released(&owned))
     );
-    // Whoever looks for what a node left behind finds it.
+    // Other nodes find the rooms that a node left.
     assert_eq!(mirror.rooms_of(owned.owner).await.unwrap(), [owned.room_id]);
 }
 
@@ -107,7 +107,7 @@ async fn repeated_release_is_ok_until_somebody_claims(fixture: Fixture) {
         assert_eq!(release(&fixture, &owned).await, CommitOutcome::Ok);
     }
     let expected = Some(released(&owned));
-    // Also when it is the former owner who takes it back: that is another epoch.
+    // Also when the previous owner claims it again: that is another epoch.
     let (next, ..) = Owned::claim(mirror, owned.room_id, expected, owned.owner).await;
     let fenced = CommitOutcome::Fenced {
         epoch: next.epoch,

@@ -19,7 +19,7 @@ use crate::sample::*;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A writer over a memory mirror, and the outcomes it told.
-struct Desk {
+struct PendingCommits {
     mirror: Arc<MemoryMirror>,
     writer: MirrorWriter,
     metrics: MirrorMetrics,
@@ -27,7 +27,7 @@ struct Desk {
     outcomes: UnboundedReceiver<(usize, CommitOutcome)>,
 }
 
-impl Desk {
+impl PendingCommits {
     fn new(limits: WriterLimits) -> Self {
         let mirror = Arc::new(MemoryMirror::new());
         let metrics = MirrorMetrics::new();
@@ -75,57 +75,60 @@ impl Desk {
 
 #[tokio::test]
 async fn commits_that_wait_are_gathered_into_few_calls() {
-    let mut desk = Desk::new(WriterLimits::default());
-    let rooms = desk.rooms(300).await;
-    let before = desk.mirror.calls();
-    desk.mirror.pause();
+    let mut pending = PendingCommits::new(WriterLimits::default());
+    let rooms = pending.rooms(300).await;
+    let before = pending.mirror.calls();
+    pending.mirror.pause();
     let tokens: Vec<CommitToken> = rooms
         .iter()
         .enumerate()
-        .map(|(number, owned)| desk.submit(number, owned.commit(empty_changes(1, 2, 5))))
+        .map(|(number, owned)| pending.submit(number, owned.commit(empty_changes(1, 2, 5))))
         .collect();
-    assert_eq!(desk.writer.backlog(), 300);
-    desk.mirror.resume();
+    assert_eq!(pending.writer.backlog(), 300);
+    pending.mirror.resume();
     for _ in 0..tokens.len() {
-        assert_eq!(desk.next().await.1, CommitOutcome::Ok);
+        assert_eq!(pending.next().await.1, CommitOutcome::Ok);
     }
-    let calls = desk.mirror.calls();
+    let calls = pending.mirror.calls();
     assert_eq!(calls.commits - before.commits, 300);
     assert!(calls.batches - before.batches <= 4, "{calls:?}");
-    assert!(desk.writer.flush(PATIENCE).await);
-    assert_eq!(desk.metrics.commits.with_label_values(&["ok"]).get(), 300);
-    assert_eq!(desk.metrics.queue_length.get(), 0);
+    assert!(pending.writer.flush(PATIENCE).await);
+    assert_eq!(
+        pending.metrics.commits.with_label_values(&["ok"]).get(),
+        300
+    );
+    assert_eq!(pending.metrics.queue_length.get(), 0);
 }
 
 #[tokio::test]
 async fn commit_that_met_faults_is_repeated_until_it_is_applied() {
-    let mut desk = Desk::new(WriterLimits::default());
-    let owned = desk.rooms(1).await[0];
-    desk.mirror.fail_all(true);
-    let _token = desk.submit(0, owned.commit(empty_changes(1, 2, 5)));
-    desk.faults(3).await;
-    let health = desk.writer.health();
+    let mut pending = PendingCommits::new(WriterLimits::default());
+    let owned = pending.rooms(1).await[0];
+    pending.mirror.fail_all(true);
+    let _token = pending.submit(0, owned.commit(empty_changes(1, 2, 5)));
+    pending.faults(3).await;
+    let health = pending.writer.health();
     assert!(!health.is_up && health.last_error.unwrap().contains("told to fail"));
-    assert_eq!(desk.metrics.is_up.get(), 0);
-    assert!(!desk.writer.flush(Duration::from_millis(10)).await);
-    desk.mirror.fail_all(false);
-    assert_eq!(desk.next().await, (0, CommitOutcome::Ok));
-    assert!(desk.writer.flush(PATIENCE).await);
-    assert!(desk.writer.health().is_up);
+    assert_eq!(pending.metrics.is_up.get(), 0);
+    assert!(!pending.writer.flush(Duration::from_millis(10)).await);
+    pending.mirror.fail_all(false);
+    assert_eq!(pending.next().await, (0, CommitOutcome::Ok));
+    assert!(pending.writer.flush(PATIENCE).await);
+    assert!(pending.writer.health().is_up);
 }
 
 #[tokio::test]
 async fn lost_answer_is_asked_again_and_found_applied() {
-    let mut desk = Desk::new(WriterLimits::default());
-    let owned = desk.rooms(1).await[0];
-    desk.mirror.lose_answer();
+    let mut pending = PendingCommits::new(WriterLimits::default());
+    let owned = pending.rooms(1).await[0];
+    pending.mirror.lose_answer();
     let mut changes = empty_changes(1, 2, 6);
     changes.tail = vec![event(6)];
-    let _token = desk.submit(0, owned.commit(changes));
-    assert_eq!(desk.next().await, (0, CommitOutcome::Ok));
-    assert_eq!(desk.metrics.faults.get(), 1);
+    let _token = pending.submit(0, owned.commit(changes));
+    assert_eq!(pending.next().await, (0, CommitOutcome::Ok));
+    assert_eq!(pending.metrics.faults.get(), 1);
     let (_, _, room) = Owned::claim(
-        &*desk.mirror,
+        &*pending.mirror,
         owned.room_id,
         Some(owned.ownership()),
         node_id(),
@@ -136,88 +139,91 @@ async fn lost_answer_is_asked_again_and_found_applied() {
 
 #[tokio::test]
 async fn room_whose_commits_fail_holds_up_no_other() {
-    let mut desk = Desk::new(WriterLimits::default());
-    let rooms = desk.rooms(2).await;
-    desk.mirror.fail_room(rooms[0].room_id, true);
-    let _stuck = desk.submit(0, rooms[0].commit(empty_changes(1, 2, 5)));
+    let mut pending = PendingCommits::new(WriterLimits::default());
+    let rooms = pending.rooms(2).await;
+    pending.mirror.fail_room(rooms[0].room_id, true);
+    let _stuck = pending.submit(0, rooms[0].commit(empty_changes(1, 2, 5)));
     for version in 1..100 {
-        let _token = desk.submit(1, rooms[1].commit(empty_changes(version, version + 1, 5)));
-        assert_eq!(desk.next().await, (1, CommitOutcome::Ok));
+        let _token = pending.submit(1, rooms[1].commit(empty_changes(version, version + 1, 5)));
+        assert_eq!(pending.next().await, (1, CommitOutcome::Ok));
     }
-    desk.faults(2).await;
-    desk.mirror.fail_room(rooms[0].room_id, false);
-    assert_eq!(desk.next().await, (0, CommitOutcome::Ok));
+    pending.faults(2).await;
+    pending.mirror.fail_room(rooms[0].room_id, false);
+    assert_eq!(pending.next().await, (0, CommitOutcome::Ok));
 }
 
 #[tokio::test]
 async fn dropped_token_ends_the_repeating() {
-    let mut desk = Desk::new(WriterLimits::default());
-    let owned = desk.rooms(1).await[0];
-    desk.mirror.fail_all(true);
-    let token = desk.submit(0, owned.commit(empty_changes(1, 2, 5)));
-    desk.faults(1).await;
+    let mut pending = PendingCommits::new(WriterLimits::default());
+    let owned = pending.rooms(1).await[0];
+    pending.mirror.fail_all(true);
+    let token = pending.submit(0, owned.commit(empty_changes(1, 2, 5)));
+    pending.faults(1).await;
     drop(token);
-    assert!(desk.writer.flush(PATIENCE).await);
-    desk.mirror.fail_all(false);
-    assert!(desk.outcomes.try_recv().is_err());
-    let cancelled = desk.metrics.commits.with_label_values(&["cancelled"]);
+    assert!(pending.writer.flush(PATIENCE).await);
+    pending.mirror.fail_all(false);
+    assert!(pending.outcomes.try_recv().is_err());
+    let cancelled = pending.metrics.commits.with_label_values(&["cancelled"]);
     assert_eq!(cancelled.get(), 1);
-    // The room goes on.
-    let _token = desk.submit(1, owned.commit(empty_changes(1, 2, 5)));
-    assert_eq!(desk.next().await, (1, CommitOutcome::Ok));
+    // The room continues.
+    let _token = pending.submit(1, owned.commit(empty_changes(1, 2, 5)));
+    assert_eq!(pending.next().await, (1, CommitOutcome::Ok));
 }
 
 #[tokio::test]
 async fn full_queue_hands_the_commit_back() {
-    let mut desk = Desk::new(WriterLimits {
+    let mut pending = PendingCommits::new(WriterLimits {
         queue_max: 2,
         ..WriterLimits::default()
     });
-    let rooms = desk.rooms(3).await;
-    desk.mirror.pause();
+    let rooms = pending.rooms(3).await;
+    pending.mirror.pause();
     let tokens: Vec<CommitToken> = (0..2)
-        .map(|number| desk.submit(number, rooms[number].commit(empty_changes(1, 2, 5))))
+        .map(|number| pending.submit(number, rooms[number].commit(empty_changes(1, 2, 5))))
         .collect();
     let refused = rooms[2].commit(empty_changes(1, 2, 5));
-    let busy = desk.writer.submit(refused, Box::new(|_| ())).unwrap_err();
+    let busy = pending
+        .writer
+        .submit(refused, Box::new(|_| ()))
+        .unwrap_err();
     assert_eq!(busy.0.room_id, rooms[2].room_id);
-    desk.mirror.resume();
+    pending.mirror.resume();
     for _ in tokens {
-        desk.next().await;
+        pending.next().await;
     }
-    assert!(desk.writer.flush(PATIENCE).await);
-    let _token = desk.submit(2, *busy.0);
-    assert_eq!(desk.next().await, (2, CommitOutcome::Ok));
+    assert!(pending.writer.flush(PATIENCE).await);
+    let _token = pending.submit(2, *busy.0);
+    assert_eq!(pending.next().await, (2, CommitOutcome::Ok));
 }
 
 #[tokio::test]
 async fn panic_of_a_told_room_stops_no_other() {
-    let mut desk = Desk::new(WriterLimits::default());
-    let rooms = desk.rooms(2).await;
+    let mut pending = PendingCommits::new(WriterLimits::default());
+    let rooms = pending.rooms(2).await;
     let commit = rooms[0].commit(empty_changes(1, 2, 5));
-    let panicking = desk
+    let panicking = pending
         .writer
         .submit(commit, Box::new(|_| panic!("the room is broken")));
-    let _token = desk.submit(1, rooms[1].commit(empty_changes(1, 2, 5)));
-    assert_eq!(desk.next().await, (1, CommitOutcome::Ok));
-    assert!(desk.writer.flush(PATIENCE).await);
+    let _token = pending.submit(1, rooms[1].commit(empty_changes(1, 2, 5)));
+    assert_eq!(pending.next().await, (1, CommitOutcome::Ok));
+    assert!(pending.writer.flush(PATIENCE).await);
     drop(panicking);
 }
 
 #[tokio::test]
 async fn writer_finishes_what_it_has_when_its_handles_are_gone() {
-    let desk = Desk::new(WriterLimits::default());
-    let owned = desk.rooms(1).await[0];
-    desk.mirror.fail_all(true);
-    let _token = desk.submit(0, owned.commit(empty_changes(1, 2, 5)));
-    desk.faults(1).await;
-    let Desk {
+    let pending = PendingCommits::new(WriterLimits::default());
+    let owned = pending.rooms(1).await[0];
+    pending.mirror.fail_all(true);
+    let _token = pending.submit(0, owned.commit(empty_changes(1, 2, 5)));
+    pending.faults(1).await;
+    let PendingCommits {
         mirror,
         writer,
         mut outcomes,
         told,
         ..
-    } = desk;
+    } = pending;
     drop((writer, told));
     mirror.fail_all(false);
     let outcome = timeout(PATIENCE, outcomes.recv()).await.unwrap();

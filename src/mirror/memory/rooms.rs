@@ -7,7 +7,7 @@ use crate::{
     mirror::{
         Claim, ClaimOutcome, Commit, CommitOutcome, Ownership,
         fields::FORMAT,
-        rules::{self, Verdict},
+        rules::{self, Decision},
     },
     room::record::{ChangeSet, ClosedSession, Snapshot},
 };
@@ -26,7 +26,7 @@ struct StoredRoom {
     ownership: Ownership,
     version: Version,
     format: u32,
-    /// None: claimed, and never written.
+    /// `None` if the room was claimed and never written.
     snapshot: Option<Box<Snapshot>>,
 }
 
@@ -48,12 +48,12 @@ impl Rooms {
             .rooms
             .get(&commit.room_id)
             .map(|room| (room.ownership, room.version));
-        match rules::judge(stored, self.is_in_outbox(commit), commit) {
+        match rules::decide_commit(stored, self.is_in_outbox(commit), commit) {
             // A repeat is not written twice, fence or no fence.
-            Verdict::Answer(outcome) if outcome == CommitOutcome::Ok || !self.is_fence_broken => {
+            Decision::Answer(outcome) if outcome == CommitOutcome::Ok || !self.is_fence_broken => {
                 outcome
             }
-            Verdict::Answer(_) => {
+            Decision::Answer(_) => {
                 let ownership = Ownership {
                     owner: Some(commit.owner),
                     epoch: commit.epoch,
@@ -63,7 +63,7 @@ impl Rooms {
                 self.write(commit);
                 CommitOutcome::Ok
             }
-            Verdict::Apply => {
+            Decision::Apply => {
                 self.write(commit);
                 CommitOutcome::Ok
             }
@@ -76,9 +76,9 @@ impl Rooms {
         owner: NodeId,
         epoch: Epoch,
     ) -> CommitOutcome {
-        match rules::judge_release(self.ownership(room_id), owner, epoch) {
-            Verdict::Answer(outcome) if !self.is_fence_broken => outcome,
-            Verdict::Answer(_) | Verdict::Apply => {
+        match rules::decide_release(self.ownership(room_id), owner, epoch) {
+            Decision::Answer(outcome) if !self.is_fence_broken => outcome,
+            Decision::Answer(_) | Decision::Apply => {
                 if let Some(room) = self.rooms.get_mut(&room_id) {
                     room.ownership.owner = None;
                 }

@@ -18,11 +18,11 @@ pub(super) enum Deployment {
     Cluster(Box<ClusterClient>),
 }
 
-/// The parts of a URL. The `url` crate reads one host only, and these name several.
-struct Parts<'a> {
+/// The parts of a URL. The `url` crate reads only one host, and these URLs name several.
+struct UrlParts<'a> {
     is_tls: bool,
     kind: Kind,
-    /// With its `@`; empty: none.
+    /// With the `@`, or empty.
     credentials: &'a str,
     hosts: Vec<&'a str>,
     /// After the first `/`.
@@ -39,9 +39,9 @@ enum Kind {
 impl Deployment {
     /// Reads the URL; see [`RedisOptions::url`] for its forms.
     pub(super) fn parse(options: &RedisOptions) -> Result<Self, ConnectError> {
-        let parts = Parts::split(&options.url)?;
+        let parts = UrlParts::split(&options.url)?;
         if parts.is_tls {
-            // One for the process; whoever was first with it is right, too.
+            // Fails if the process has a provider already, which is fine.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         let infos = parts.connection_infos()?;
@@ -67,7 +67,7 @@ impl Deployment {
     }
 }
 
-fn sentinel(parts: &Parts<'_>, infos: Vec<ConnectionInfo>) -> Result<Deployment, ConnectError> {
+fn sentinel(parts: &UrlParts<'_>, infos: Vec<ConnectionInfo>) -> Result<Deployment, ConnectError> {
     let (name, _) = parts.path.split_once('/').unwrap_or((parts.path, ""));
     if name.is_empty() {
         return Err(problem(
@@ -95,7 +95,7 @@ fn sentinel(parts: &Parts<'_>, infos: Vec<ConnectionInfo>) -> Result<Deployment,
     )))
 }
 
-impl<'a> Parts<'a> {
+impl<'a> UrlParts<'a> {
     fn split(url: &'a str) -> Result<Self, ConnectError> {
         let (scheme, rest) = url
             .split_once("://")
@@ -211,7 +211,8 @@ mod tests {
 
     #[test]
     fn credentials_reach_every_host() {
-        let parts = Parts::split("redis+cluster://user:p%40ss@a:7000,b:7001").expect("a right URL");
+        let parts =
+            UrlParts::split("redis+cluster://user:p%40ss@a:7000,b:7001").expect("a right URL");
         for info in parts.connection_infos().expect("right hosts") {
             assert_eq!(info.redis_settings().username(), Some("user"));
             assert_eq!(info.redis_settings().password(), Some("p@ss"));

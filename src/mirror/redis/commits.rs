@@ -1,4 +1,4 @@
-//! Commits on their way to Redis.
+//! Sends commits to Redis.
 
 use redis::{Cmd, Value};
 
@@ -6,7 +6,7 @@ use super::{RedisMirror, fault, same_fault, scripts};
 use crate::mirror::{Commit, CommitOutcome, MirrorFault};
 
 impl RedisMirror {
-    /// Those without changes ask with few words first.
+    /// Sends commits. A commit without changes runs the short check script first.
     pub(super) async fn send_commits(
         &self,
         commits: &[Commit],
@@ -37,11 +37,11 @@ impl RedisMirror {
             .collect()
     }
 
-    /// Runs calls of scripts that answer an outcome; one that took effect on too few replicas is a fault.
+    /// Runs scripts that return an outcome. A write that too few replicas have is a fault.
     async fn run_commits(&self, calls: Vec<Cmd>) -> Vec<Result<Value, MirrorFault>> {
         let (count, needed) = (calls.len(), self.options.wait_replicas);
         if needed == 0 {
-            return match self.link.run(calls).await {
+            return match self.client.run(calls).await {
                 Ok(answers) => answers
                     .into_iter()
                     .map(|answer| answer.map_err(fault))
@@ -50,7 +50,7 @@ impl RedisMirror {
             };
         }
         let patience = self.options.wait_replicas_timeout;
-        match self.link.run_replicated(calls, needed, patience).await {
+        match self.client.run_replicated(calls, needed, patience).await {
             Ok(answers) => answers
                 .into_iter()
                 .map(|answer| {

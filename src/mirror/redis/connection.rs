@@ -1,4 +1,4 @@
-//! Connections to Redis, of whichever kind, and how commands travel on them.
+//! The kinds of connections to Redis, and how each sends commands.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +9,6 @@ use redis::{
     cluster_async::ClusterConnection,
     cmd,
 };
-
 use tokio::time::timeout;
 
 use super::{
@@ -18,10 +17,10 @@ use super::{
     scripts,
 };
 
-/// How long one server of a cluster may take: the commits of the rooms of all the others wait for it.
+/// Longest wait for one server of a cluster, because the commits on all other servers wait for it.
 const SHARD_PATIENCE: Duration = Duration::from_millis(500);
 
-/// A connection of some kind; clones share the socket.
+/// A connection. Clones share the socket.
 #[derive(Clone)]
 pub(super) enum Connection {
     /// To one server.
@@ -32,20 +31,19 @@ pub(super) enum Connection {
     Cluster(ClusterConnection),
 }
 
-/// Who uses a link.
+/// How many callers use a connection at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Callers {
-    /// Whoever has something to ask, all at once.
+    /// Many, at the same time.
     Many,
-    /// One, with one call at a time.
+    /// One, with one call at a time: the writer of a thread.
     One,
 }
 
-/// What became of one command.
+/// The answer to one command.
 pub(super) struct Answer {
-    /// Its answer.
     pub(super) value: RedisResult<Value>,
-    /// How many replicas have what was written, if that was asked.
+    /// How many replicas have the write. 0 if the call did not wait for replicas.
     pub(super) copies: usize,
 }
 
@@ -56,8 +54,8 @@ impl Answer {
 }
 
 impl Connection {
-    /// All commands in one write, or at once to the servers of a cluster; one answer each. `wait` goes behind what is
-    /// sent to a server: it belongs to the connection that wrote.
+    /// Sends all commands in one write, or in parallel to the servers of a cluster. Returns one
+    /// answer each. `wait` follows on the same connection as the writes for which it waits.
     pub(super) async fn send(
         &mut self,
         calls: &Pipeline,
@@ -73,7 +71,7 @@ impl Connection {
                 let sends = calls.cmd_iter().map(|call| {
                     let mut connection = connection.clone();
                     async move {
-                        // A pipeline goes to the server of its one slot.
+                        // The cluster client sends a pipeline to the server of its only slot.
                         let alone = pipeline_of([call.clone()]);
                         let sending = send_pipeline(&mut connection, &alone, wait);
                         match timeout(SHARD_PATIENCE, sending).await {
@@ -90,7 +88,7 @@ impl Connection {
         }
     }
 
-    /// Makes the scripts known to the server, or to all servers of a cluster.
+    /// Loads the scripts into the server, or into all servers of a cluster.
     pub(super) async fn load_scripts(&mut self) -> RedisResult<()> {
         for text in scripts::ALL {
             let mut load = cmd("SCRIPT");
@@ -109,7 +107,7 @@ impl Connection {
     }
 }
 
-/// Connects, and makes the scripts known.
+/// Connects and loads the scripts.
 pub(super) async fn connect(
     deployment: &mut Deployment,
     callers: Callers,
@@ -132,7 +130,7 @@ async fn open(client: &Client, callers: Callers, patience: Duration) -> RedisRes
         let connection = Dedicated::connect(client).await?;
         return Ok(Connection::Dedicated(Arc::new(connection)));
     }
-    // Every call bounds its own wait as a whole, so the connection sets no limit of its own on answers.
+    // Every call has its own timeout, so the connection has none for answers.
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(patience))
         .set_response_timeout(None);
@@ -142,7 +140,7 @@ async fn open(client: &Client, callers: Callers, patience: Duration) -> RedisRes
         .map(Connection::Shared)
 }
 
-/// Commands that get an answer each, be it an error.
+/// A pipeline that returns an answer or an error for each command.
 pub(super) fn pipeline_of(calls: impl IntoIterator<Item = Cmd>) -> Pipeline {
     let mut pipeline = Pipeline::new();
     for call in calls {
@@ -168,7 +166,7 @@ async fn send_pipeline(
     Ok(answers_of(values, wait))
 }
 
-/// The last one is that of `wait`.
+/// The last value is the answer to `wait`.
 fn answers_of(mut values: Vec<RedisResult<Value>>, wait: Option<&Cmd>) -> Vec<Answer> {
     let copies = wait
         .and_then(|_| values.pop())
@@ -180,7 +178,7 @@ fn answers_of(mut values: Vec<RedisResult<Value>>, wait: Option<&Cmd>) -> Vec<An
         .collect()
 }
 
-/// An answer of `WAIT`; none counts as no replica.
+/// Reads the answer of `WAIT`. An error counts as no replica.
 fn copies_of(answer: &RedisResult<Value>) -> usize {
     match answer {
         Ok(Value::Int(copies)) => usize::try_from(*copies).unwrap_or(0),

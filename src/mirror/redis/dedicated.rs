@@ -1,5 +1,5 @@
-//! A connection of one caller, one request at a time: the commits of a thread. What a shared connection needs besides (a task that
-//! drives it, a queue to it, an answer that travels back) costs more than the commit itself.
+//! A connection of one caller with one request at a time: the commits of a thread. A shared
+//! connection needs a task, a queue and a channel for the answer, which cost more than the commit.
 
 use combine::stream::Decoder;
 use redis::{
@@ -14,20 +14,20 @@ use tokio::{
 
 /// Nearly every answer of the commit script.
 const OK: &[u8] = b"*1\r\n$2\r\nok\r\n";
-/// A buffer for requests that is kept; a larger one is not.
+/// Capacity of the request buffer that is kept between calls.
 const REQUEST_BYTES_KEPT: usize = 64 * 1024;
 
-/// See the module. A call that fails half-way, or is dropped, leaves it closed.
+/// A call that fails half-way or is dropped closes the connection.
 pub(super) struct Dedicated(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// None: closed, or in the hands of a call.
+    /// `None` if it is closed or a call uses it.
     stream: Option<BufReader<TcpStream>>,
     request: Vec<u8>,
 }
 
-/// Whether the server can be reached so: over TCP, without TLS.
+/// Whether the server is reached over TCP without TLS.
 pub(super) fn can_reach(client: &Client) -> bool {
     matches!(
         client.get_connection_info().addr(),
@@ -36,7 +36,7 @@ pub(super) fn can_reach(client: &Client) -> bool {
 }
 
 impl Dedicated {
-    /// Connects, presents the credentials of the URL and chooses its database. The caller bounds the wait.
+    /// Connects, authenticates and selects the database of the URL. The caller bounds the wait.
     pub(super) async fn connect(client: &Client) -> RedisResult<Self> {
         let info = client.get_connection_info();
         let ConnectionAddr::Tcp(host, port) = info.addr() else {
@@ -69,7 +69,7 @@ impl Dedicated {
         Ok(connection)
     }
 
-    /// Sends commands in one write; one answer each.
+    /// Sends commands in one write. Returns one answer each.
     pub(super) async fn call(
         &self,
         calls: impl Iterator<Item = &Cmd>,
@@ -99,7 +99,7 @@ async fn read(
     count: usize,
 ) -> RedisResult<Vec<RedisResult<Value>>> {
     let mut answers = Vec::with_capacity(count);
-    // Reads ahead, so what follows an answer that it read is its own, too.
+    // The decoder reads ahead, so the answers after its first one belong to it too.
     let mut decoder = None;
     while answers.len() < count {
         if decoder.is_none() && stream.fill_buf().await?.starts_with(OK) {

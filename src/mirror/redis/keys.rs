@@ -6,7 +6,7 @@ use crate::ids::{NodeId, RoomId, SessionId};
 pub(super) const NODES: &str = "nodes";
 /// Random text, set once: a new one means that Redis lost everything.
 pub(super) const GENERATION: &str = "mirror:generation";
-/// Set of `<roomId>/<sessionId>`: where outbox entries may be found.
+/// Set of `<roomId>/<sessionId>`: hints where outbox entries are.
 pub(super) const OUTBOX: &str = "outbox";
 
 /// What follows [`main`] in the six live keys of a room, in the order that the scripts expect.
@@ -37,7 +37,7 @@ pub(super) fn outbox_member(room_id: RoomId, session_id: SessionId) -> String {
     format!("{room_id}/{session_id}")
 }
 
-/// The ids in a member of [`OUTBOX`]; none when something else put it there.
+/// The ids in a member of [`OUTBOX`]. `None` if it has another form.
 pub(super) fn parse_outbox_member(member: &str) -> Option<(RoomId, SessionId)> {
     let (room_id, session_id) = member.split_once('/')?;
     Some((room_id.parse().ok()?, session_id.parse().ok()?))

@@ -15,12 +15,13 @@ use crate::{
 const ROOMS_PAGE: usize = 250;
 
 impl RedisMirror {
-    /// Writes the node's hash, its place in the list and, if there is none, the generation; answers the generation.
+    /// Writes the hash of the node, its entry in `nodes` and, if there is none, a generation.
+    /// Returns the generation.
     pub(super) async fn write_heartbeat(&self, node: &NodeRecord) -> Result<String, MirrorFault> {
         // The list is sorted by the clock of Redis: those of the nodes may differ.
         let (seconds, micros): (i64, i64) = self.call(cmd("TIME")).await?;
         let now_ms = seconds * 1000 + micros / 1000;
-        let answers = self.link.run(self.heartbeat_calls(node, now_ms)).await?;
+        let answers = self.client.run(self.heartbeat_calls(node, now_ms)).await?;
         let mut last = None;
         for answer in answers {
             last = Some(answer.map_err(fault)?);
@@ -55,7 +56,7 @@ impl RedisMirror {
         vec![write, expire, keep_rooms, list, generation, read]
     }
 
-    /// Those listed, least recent heartbeat first; one whose hash has expired comes without its figures.
+    /// Returns the nodes, least recent heartbeat first. A node whose hash expired has empty fields.
     pub(super) async fn read_nodes(&self) -> Result<Vec<NodeRecord>, MirrorFault> {
         let mut query = cmd("ZRANGE");
         query.arg(keys::NODES).arg(0).arg(-1);
@@ -73,15 +74,15 @@ impl RedisMirror {
             })
             .collect();
         let mut nodes = Vec::new();
-        for (node_id, answer) in ids.into_iter().zip(self.link.run(calls).await?) {
+        for (node_id, answer) in ids.into_iter().zip(self.client.run(calls).await?) {
             let fields: HashMap<String, String> = decode(answer.map_err(fault)?)?;
-            // A node whose own line has expired is listed all the same: its rooms are still to be found.
+            // A node whose hash expired stays in the answer, because its rooms must be found.
             nodes.push(node_of(node_id, &fields)?);
         }
         Ok(nodes)
     }
 
-    /// The rooms that are listed for a node, page by page.
+    /// Reads the list of rooms of a node, page by page.
     pub(super) async fn read_rooms(&self, node_id: NodeId) -> Result<Vec<RoomId>, MirrorFault> {
         let mut rooms = HashSet::new();
         let mut cursor = "0".to_owned();
@@ -93,7 +94,7 @@ impl RedisMirror {
             let members: Vec<String>;
             (cursor, members) = self.call(scan).await?;
             rooms.extend(members.iter().filter_map(|id| id.parse::<RoomId>().ok()));
-            // Another server, or one that was restarted, would go on from a place of its own.
+            // The cursor is not valid on another or restarted server.
             if *connections.get_or_insert(self.connections()) != self.connections() {
                 return Err(MirrorFault(
                     "reconnected while rooms were listed".to_owned(),
@@ -105,13 +106,14 @@ impl RedisMirror {
         }
     }
 
-    /// Its list of rooms stays: whatever is still on it must be found.
+    /// Removes a node. Its list of rooms stays, so that other nodes find rooms that are still on
+    /// it.
     pub(super) async fn remove_node(&self, node_id: NodeId) -> Result<(), MirrorFault> {
         let mut delete = cmd("DEL");
         delete.arg(keys::node(node_id));
         let mut unlist = cmd("ZREM");
         unlist.arg(keys::NODES).arg(node_id.to_string());
-        for answer in self.link.run(vec![delete, unlist]).await? {
+        for answer in self.client.run(vec![delete, unlist]).await? {
             answer.map_err(fault)?;
         }
         Ok(())

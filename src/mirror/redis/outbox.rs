@@ -1,5 +1,5 @@
-//! Finished sessions. An entry lies beside its room (one slot, written by the closing commit itself); the set `outbox` is
-//! the hint that makes entries findable without a scan.
+//! Finished sessions. The closing commit writes an entry into the slot of its room. The set
+//! `outbox` holds hints, so that no scan is needed to find entries.
 
 use redis::{Cmd, cmd};
 
@@ -10,11 +10,12 @@ use crate::{
     room::record::ClosedSession,
 };
 
-/// How many hints are looked at beyond those asked for: some may have no entry yet.
+/// How many more hints than entries are read, because some hints may have no entry yet.
 const HINTS_MARGIN: usize = 64;
 
 impl RedisMirror {
-    /// Writes the hints of closing commits, before the commits are sent: an entry must not be without its hint.
+    /// Writes the hints of closing commits. This happens before the commits, so no entry lacks a
+    /// hint.
     pub(super) async fn announce_closings(&self, commits: &[Commit]) -> Result<(), MirrorFault> {
         match add_hints(commits.iter()) {
             Some(call) => self.call::<u64>(call).await.map(|_| ()),
@@ -22,19 +23,19 @@ impl RedisMirror {
         }
     }
 
-    /// Clears up behind closing commits that were applied.
+    /// Cleans up after closing commits that were applied.
     pub(super) async fn after_closings(&self, closed: &[&Commit]) {
         self.unlist_rooms(closed.iter().map(|commit| owner_and_room(commit)))
             .await;
-        // Once more: while the close was under way, a reader may have taken the hint for a stale one.
+        // Writes the hints again: a reader may have removed them before the entry existed.
         if let Some(call) = add_hints(closed.iter().copied())
-            && let Err(fault) = self.link.call(call).await
+            && let Err(fault) = self.client.call(call).await
         {
             tracing::debug!(%fault, "hints of the outbox were not written again");
         }
     }
 
-    /// Entries by their hints; hints that lead nowhere go.
+    /// Reads entries by their hints and deletes hints without entry.
     pub(super) async fn read_outbox(
         &self,
         limit: usize,
@@ -58,7 +59,8 @@ impl RedisMirror {
         }
         let mut sessions = Vec::new();
         if !calls.is_empty() {
-            for ((member, session_id), answer) in hints.into_iter().zip(self.link.run(calls).await?)
+            for ((member, session_id), answer) in
+                hints.into_iter().zip(self.client.run(calls).await?)
             {
                 let (entry, live): (Option<String>, Option<String>) =
                     decode(answer.map_err(fault)?)?;
@@ -79,7 +81,8 @@ impl RedisMirror {
         Ok(sessions)
     }
 
-    /// The entries first: a hint without entry is harmless, an entry without hint is lost.
+    /// Deletes entries, then hints: a hint without entry is harmless, an entry without hint is
+    /// lost.
     pub(super) async fn remove_recorded(
         &self,
         sessions: &[(RoomId, SessionId)],
@@ -89,7 +92,7 @@ impl RedisMirror {
             delete.arg(keys::closed(*room_id, *session_id));
             delete
         });
-        for answer in self.link.run(deletes.collect()).await? {
+        for answer in self.client.run(deletes.collect()).await? {
             answer.map_err(fault)?;
         }
         let hints: Vec<String> = sessions
@@ -113,7 +116,7 @@ fn owner_and_room(commit: &Commit) -> (NodeId, RoomId) {
     (commit.owner, commit.room_id)
 }
 
-/// The call that adds the hints of the sessions that these commits close; none when they close none.
+/// Returns the command that adds the hints of closed sessions. `None` if no commit closes one.
 fn add_hints<'a>(commits: impl Iterator<Item = &'a Commit>) -> Option<Cmd> {
     let members: Vec<String> = commits
         .filter_map(|commit| {

@@ -21,11 +21,11 @@ const RESTORE: &str = concat!(include_str!("shared.lua"), include_str!("restore.
 const RELEASE: &str = concat!(include_str!("shared.lua"), include_str!("release.lua"));
 const OUTBOX: &str = include_str!("outbox.lua");
 
-/// Room for a commit of one event and one seat without a second allocation.
+/// Capacity for a commit of one event and one seat without a second allocation.
 const CALL_ARGS: usize = 48;
 const CALL_BYTES: usize = 1536;
 
-/// All scripts, to be loaded into a server.
+/// All scripts that a server must know.
 pub(super) const ALL: [&str; 6] = [COMMIT, CHECK, CLAIM, RESTORE, RELEASE, OUTBOX];
 
 static COMMIT_HASH: LazyLock<String> = LazyLock::new(|| hash(COMMIT));
@@ -110,14 +110,14 @@ pub(super) fn is_ok(answer: &Value) -> bool {
     is_word(answer, b"ok")
 }
 
-/// Whether the check script leaves the answer to the commit script.
+/// Whether the check script could not decide, so the commit script must run.
 pub(super) fn is_unclear(answer: &Value) -> bool {
     is_word(answer, b"unclear")
 }
 
-/// The answer of the commit script, of the check script unless it is unclear, or of the release script.
+/// Reads the answer of the commit script, the check script (unless unclear) or the release script.
 pub(super) fn commit_outcome(answer: Value) -> Result<CommitOutcome, MirrorFault> {
-    // Nearly always.
+    // The common case.
     if is_ok(&answer) {
         return Ok(CommitOutcome::Ok);
     }
@@ -129,7 +129,7 @@ pub(super) fn commit_outcome(answer: Value) -> Result<CommitOutcome, MirrorFault
             let Ownership { owner, epoch } = ownership(epoch, owner)?;
             Ok(CommitOutcome::Fenced { epoch, owner })
         }
-        _ => Err(nonsense(&words)),
+        _ => Err(unexpected(&words)),
     }
 }
 
@@ -137,7 +137,8 @@ fn is_word(answer: &Value, expected: &[u8]) -> bool {
     matches!(answer, Value::Array(words) if matches!(&words[..], [Value::BulkString(word)] if word == expected))
 }
 
-/// The answer of the claim script, or of the restore script (which tells no room; its version is `restored`).
+/// Reads the answer of the claim script or the restore script. The restore script returns no room,
+/// so its version is `restored`.
 pub(super) fn claim_outcome(
     room_id: RoomId,
     restored: Version,
@@ -158,18 +159,18 @@ pub(super) fn claim_outcome(
         ["lost"] => Ok(ClaimOutcome::Lost(None)),
         ["lost", epoch, owner] => Ok(ClaimOutcome::Lost(Some(ownership(epoch, owner)?))),
         ["toonew"] => Ok(ClaimOutcome::TooNew),
-        _ => Err(nonsense(&words)),
+        _ => Err(unexpected(&words)),
     }
 }
 
-/// The question for a room's owner.
+/// The command that reads the owner of a room.
 pub(super) fn ask_ownership(room_id: RoomId) -> Cmd {
     let mut query = cmd("HMGET");
     query.arg(keys::main(room_id)).arg("epoch").arg("owner");
     query
 }
 
-/// Its answer.
+/// Reads the answer of [`ask_ownership`].
 pub(super) fn stored_ownership(answer: Value) -> Result<Option<Ownership>, MirrorFault> {
     let (epoch, owner): (Option<String>, Option<String>) = decode(answer)?;
     epoch
@@ -298,7 +299,7 @@ fn add_writes(call: &mut Cmd, part: usize, writes: &[(impl AsRef<str>, Option<St
     }
 }
 
-/// What stands before the values of a list; `part` is the place in [`keys::ROOM_PARTS`], which Lua counts from 1.
+/// Adds the header of a list. `part` is an index of [`keys::ROOM_PARTS`], which Lua counts from 1.
 fn add_list(call: &mut Cmd, command: &str, part: usize, length: usize) {
     call.arg(command).arg(part + 1).arg(length);
 }
@@ -312,7 +313,7 @@ pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn nonsense(words: &[String]) -> MirrorFault {
+fn unexpected(words: &[String]) -> MirrorFault {
     MirrorFault(format!(
         "unexpected answer of a script: {}",
         words.join(" ")

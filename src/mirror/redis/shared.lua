@@ -18,12 +18,13 @@ local function stored_room()
   }
 end
 
--- Live keys end by themselves when nobody commits; the outbox never does.
+-- Live keys expire when nobody commits. Outbox entries never expire.
 local function touch(ttl_ms)
   for index = 1, 6 do redis.call('PEXPIRE', KEYS[index], ttl_ms) end
 end
 
--- The same after a small change: `made` says which keys may be new. The others are touched when a tenth of the time is over.
+-- The same after a small change: `made` says which keys may be new. The others are touched when a
+-- tenth of the TTL is over.
 local function touch_made(ttl_ms, made)
   if redis.call('PTTL', KEYS[1]) < tonumber(ttl_ms) * 0.9 then return touch(ttl_ms) end
   for index = 2, 6 do
@@ -31,7 +32,7 @@ local function touch_made(ttl_ms, made)
   end
 end
 
--- Calls a command with the list of values at ARGV[first] to ARGV[last]; returns the sum of what the calls answered, and the
+-- Calls a command with the values ARGV[first] to ARGV[last]. Returns the sum of the answers and the
 -- last answer.
 local function apply_list(command, key, first, last)
   local sum, answer = 0, 0
@@ -42,9 +43,9 @@ local function apply_list(command, key, first, last)
   return sum, answer
 end
 
--- Writes the lists from ARGV[at] on, each a command (HSET, HDEL, or RPUSH for the tail), the index of its key, its length and
--- its values; keeps the newest of the tail. Then where the room's order stands; the count is that of the hash, so it cannot
--- drift. Answers which keys may be new.
+-- Writes the lists from ARGV[at] on. Each list has a command (HSET, HDEL, or RPUSH for the tail), the
+-- index of its key, its length and its values; keeps the newest of the tail. Then it writes version and seq. The participant count is
+-- the length of the hash, so it cannot drift. Returns which keys may be new.
 local function write_room(at, is_full, tail_keep, version, seq)
   local made, tail_length = {}, nil
   if is_full then redis.call('DEL', unpack(KEYS, 2, 6)) end
@@ -73,13 +74,13 @@ local function write_room(at, is_full, tail_keep, version, seq)
   return made
 end
 
--- The room closes: a finished session goes to the outbox, all else goes.
+-- Closes the room: writes a finished session to the outbox and deletes the room.
 local function close_room(session_json)
   if session_json ~= '' then redis.call('SET', KEYS[7], session_json) end
   redis.call('DEL', unpack(KEYS, 1, 6))
 end
 
--- Compare-and-set on the ownership. Answers an error reply and nil, or nil and the new epoch.
+-- Compare-and-set on the ownership. Returns an error reply and nil, or nil and the new epoch.
 local function check_claim(expected, expected_epoch, expected_owner, last_seen, format)
   local stored = stored_room()
   if not stored then

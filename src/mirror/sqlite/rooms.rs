@@ -1,4 +1,4 @@
-//! Rooms and the outbox in SQL.
+//! Rooms and the outbox as SQL statements.
 
 use std::collections::HashMap;
 
@@ -10,12 +10,12 @@ use crate::{
     mirror::{
         Claim, ClaimOutcome, Commit, CommitOutcome, MirrorFault, Ownership,
         fields::{COLLECTIONS, FORMAT, Stored, Writes, from_json, parse, to_json},
-        rules::{self, Verdict},
+        rules::{self, Decision},
     },
     room::record::ClosedSession,
 };
 
-/// The room's own fields lie beside the collections.
+/// The collection that holds the fields of the room itself.
 const HEAD: &str = "head";
 
 /// A row of `room`.
@@ -46,7 +46,8 @@ impl RoomRow {
     }
 }
 
-/// Applies commits in one transaction; when that fails, each in its own, so that one bad commit stops no other.
+/// Applies commits in one transaction. If that fails, it applies each in its own transaction, so
+/// one bad commit stops no other.
 pub(super) fn commit_all(
     connection: &mut SqliteConnection,
     commits: &[Commit],
@@ -76,9 +77,9 @@ fn commit_one(
         None => None,
     };
     let is_in_outbox = is_in_outbox(connection, commit)?;
-    match rules::judge(stored, is_in_outbox, commit) {
-        Verdict::Answer(outcome) => Ok(outcome),
-        Verdict::Apply => {
+    match rules::decide_commit(stored, is_in_outbox, commit) {
+        Decision::Answer(outcome) => Ok(outcome),
+        Decision::Apply => {
             write(connection, commit)?;
             Ok(CommitOutcome::Ok)
         }
@@ -138,7 +139,7 @@ pub(super) fn release(
 ) -> Result<CommitOutcome, MirrorFault> {
     connection.immediate_transaction(|connection| {
         let stored = ownership(connection, room_id)?;
-        if let Verdict::Answer(outcome) = rules::judge_release(stored, owner, epoch) {
+        if let Decision::Answer(outcome) = rules::decide_release(stored, owner, epoch) {
             return Ok(outcome);
         }
         diesel::update(room::table.find(room_id.to_string()))
@@ -223,7 +224,7 @@ fn is_in_outbox(connection: &mut SqliteConnection, commit: &Commit) -> Result<bo
     }
 }
 
-/// Compare-and-set on the ownership: the new epoch, or why not.
+/// Compare-and-set on the ownership. Returns the new epoch or the reason of the refusal.
 fn try_claim(
     connection: &mut SqliteConnection,
     claim: &Claim,
@@ -283,7 +284,7 @@ fn read_room(
         .chain([(HEAD, &mut stored.head)])
         .collect();
     for (collection, id, value) in records {
-        // A collection of another release is kept and not looked at.
+        // Collections of other releases stay stored and are ignored.
         if let Some(records) = by_name.get_mut(collection.as_str()) {
             records.insert(id, value);
         }
@@ -291,7 +292,7 @@ fn read_room(
     Ok(stored)
 }
 
-/// Writes what a commit changes; its right to do so was checked.
+/// Writes the changes of a commit. The caller has checked epoch and version.
 fn write(connection: &mut SqliteConnection, commit: &Commit) -> Result<(), MirrorFault> {
     let id = commit.room_id.to_string();
     let changes = &commit.changes;
@@ -360,7 +361,7 @@ fn write_tail(
             ))
             .execute(connection)?;
     }
-    // The tail has no gap, so what it keeps is known by the number of its last event.
+    // The tail has no gap, so the number of its last event says what it keeps.
     let kept = i64::try_from(changes.tail_keep).unwrap_or(i64::MAX);
     let oldest = changes.seq.0.cast_signed().saturating_sub(kept);
     diesel::delete(

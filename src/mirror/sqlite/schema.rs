@@ -1,4 +1,5 @@
-//! The file: its tables, its pragmas, its mode. The names inside are those of the Redis data model.
+//! The file: its tables, pragmas and mode. Tables and columns have the names of the Redis data
+//! model.
 
 use std::path::Path;
 
@@ -10,10 +11,11 @@ use diesel::{
 use super::{SqliteSync, fault};
 use crate::{mirror::MirrorFault, secrets::make_private_file};
 
-/// Layout of the tables, kept in `user_version`.
+/// Layout of the tables, stored in `user_version`.
 const LAYOUT: i32 = 1;
 
-/// How long a statement waits for another process that has the file, as at a restart.
+/// How long a statement waits for a lock: that of another process, as at a restart, or that of the
+/// checkpoint thread.
 const BUSY_TIMEOUT_MS: u32 = 2_000;
 
 const TABLES: &str = "
@@ -70,24 +72,14 @@ struct Layout {
     user_version: i32,
 }
 
-/// Opens the file, or makes it, with its tables.
+/// Opens the file with its tables. Creates it if it does not exist, readable by its owner only.
 pub(super) fn open(path: &Path, sync: SqliteSync) -> Result<SqliteConnection, MirrorFault> {
-    let text = path
-        .to_str()
-        .ok_or_else(|| fault("the path of the mirror file is not UTF-8"))?;
-    if text != ":memory:" {
-        // Names and token hashes are inside.
+    if !is_in_memory(path) {
+        // The file holds display names and token hashes.
         make_private_file(path)
             .map_err(|error| fault(format!("cannot open the mirror file: {error}")))?;
     }
-    let mut connection = SqliteConnection::establish(text).map_err(fault)?;
-    let sync = match sync {
-        SqliteSync::Normal => "NORMAL",
-        SqliteSync::Full => "FULL",
-    };
-    connection.batch_execute(&format!(
-        "PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}; PRAGMA journal_mode = WAL; PRAGMA synchronous = {sync};"
-    ))?;
+    let mut connection = connect(path, sync)?;
     connection.immediate_transaction(|connection| {
         let Layout { user_version } = sql_query("PRAGMA user_version").get_result(connection)?;
         if user_version > LAYOUT {
@@ -98,4 +90,26 @@ pub(super) fn open(path: &Path, sync: SqliteSync) -> Result<SqliteConnection, Mi
         Ok(())
     })?;
     Ok(connection)
+}
+
+/// Connects to an existing file. Commits never run a checkpoint, see `checkpoint.rs`.
+pub(super) fn connect(path: &Path, sync: SqliteSync) -> Result<SqliteConnection, MirrorFault> {
+    let text = path
+        .to_str()
+        .ok_or_else(|| fault("the path of the mirror file is not UTF-8"))?;
+    let mut connection = SqliteConnection::establish(text).map_err(fault)?;
+    let sync = match sync {
+        SqliteSync::Normal => "NORMAL",
+        SqliteSync::Full => "FULL",
+    };
+    connection.batch_execute(&format!(
+        "PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}; PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = {sync}; PRAGMA wal_autocheckpoint = 0;"
+    ))?;
+    Ok(connection)
+}
+
+/// Whether the mirror lives in memory only.
+pub(super) fn is_in_memory(path: &Path) -> bool {
+    path == Path::new(":memory:")
 }

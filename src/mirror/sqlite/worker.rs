@@ -1,51 +1,68 @@
-//! The thread that owns the connection, and the small tables: nodes and the generation.
+//! The thread that owns the connection. Also the small tables: nodes and the generation.
 
 use diesel::{prelude::*, sqlite::SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use super::{fault, schema};
+use super::{checkpoint::Checkpointer, fault, schema};
 use crate::{
     ids::{NodeId, Timestamp},
     mirror::{MirrorFault, NodeRecord, fields::parse},
 };
 
-/// How many calls may wait for the thread.
+/// Most calls that may wait for the thread.
 const QUEUE_MAX: usize = 1_024;
 
 const GENERATION: &str = "generation";
 
-type Job = Box<dyn FnOnce(&mut SqliteConnection) + Send>;
+/// A call for the thread.
+struct Job {
+    run: Box<dyn FnOnce(&mut SqliteConnection) + Send>,
+    /// How many commits it makes, at most.
+    commits: usize,
+}
 
-/// The way to the thread; it ends when this is dropped and the queue is done.
+/// Handle of the thread. The thread ends when this is dropped and the queue is empty.
 pub(super) struct Worker {
     jobs: mpsc::Sender<Job>,
 }
 
 impl Worker {
-    pub(super) fn start(mut connection: SqliteConnection) -> Result<Self, MirrorFault> {
+    /// Starts the thread. A mirror in memory has no log and no `checkpointer`.
+    pub(super) fn start(
+        mut connection: SqliteConnection,
+        mut checkpointer: Option<Checkpointer>,
+    ) -> Result<Self, MirrorFault> {
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE_MAX);
         std::thread::Builder::new()
             .name("mirror-sqlite".to_owned())
             .spawn(move || {
                 while let Some(job) = queue.blocking_recv() {
-                    job(&mut connection);
+                    (job.run)(&mut connection);
+                    if let Some(checkpointer) = &mut checkpointer {
+                        checkpointer.committed(job.commits);
+                    }
                 }
+                // In this order: the checkpoint thread must close the file last.
+                drop(connection);
+                drop(checkpointer);
             })
             .map_err(fault)?;
         Ok(Self { jobs })
     }
 
-    /// Runs a job in the thread. It is run even when the caller gives up waiting.
+    /// Runs a job on the thread, even if the caller stops waiting.
     pub(super) async fn run<T: Send + 'static>(
         &self,
+        commits: usize,
         job: impl FnOnce(&mut SqliteConnection) -> Result<T, MirrorFault> + Send + 'static,
     ) -> Result<T, MirrorFault> {
         let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |connection| {
-            // Nobody listens any more: the caller has given up.
+        let run = Box::new(move |connection: &mut SqliteConnection| {
+            // Fails if the caller stopped waiting.
             let _ = answer.send(job(connection));
         });
+        let job = Job { run, commits };
         let ended = || fault("the thread of the mirror file has ended");
         self.jobs.send(job).await.map_err(|_| ended())?;
         answered.await.map_err(|_| ended())?
@@ -65,7 +82,7 @@ type NodeRow = (
     i64,
 );
 
-/// Those listed, least recent heartbeat first.
+/// All nodes, least recent heartbeat first.
 pub(super) fn nodes(connection: &mut SqliteConnection) -> Result<Vec<NodeRecord>, MirrorFault> {
     use schema::node::dsl;
     let rows: Vec<NodeRow> = dsl::node.order(dsl::seen_us).load(connection)?;
@@ -87,7 +104,7 @@ pub(super) fn nodes(connection: &mut SqliteConnection) -> Result<Vec<NodeRecord>
         .collect()
 }
 
-/// Writes the node and, if there is none, the generation; answers the generation.
+/// Writes the node and, if there is none, a generation. Returns the generation.
 pub(super) fn heartbeat(
     connection: &mut SqliteConnection,
     node: &NodeRecord,
@@ -133,7 +150,6 @@ pub(super) fn heartbeat(
     })
 }
 
-/// The generation, if there is one.
 pub(super) fn generation(connection: &mut SqliteConnection) -> Result<Option<String>, MirrorFault> {
     use schema::meta;
     Ok(meta::table

@@ -7,14 +7,14 @@ use std::{
 
 use crate::mirror::MirrorFault;
 
-/// How the mirror does, as `/readyz` and metrics tell it.
+/// Whether the mirror answers, for `/readyz` and the metrics.
 #[derive(Clone, Debug)]
 pub struct MirrorHealth {
-    /// The last call was answered; true before the first.
+    /// Whether the last call was answered. True before the first call.
     pub is_up: bool,
-    /// How long that has been so.
+    /// Time since that last changed.
     pub for_how_long: Duration,
-    /// The last fault, also when it is over. For operators: it may name hosts.
+    /// The last fault, even if calls succeed again. It may name hosts, so it is for operators only.
     pub last_error: Option<String>,
 }
 
@@ -58,7 +58,7 @@ impl HealthCell {
     pub(super) fn fault(&self, fault: &MirrorFault) {
         let mut state = self.state();
         if state.is_up {
-            tracing::warn!(%fault, "the mirror does not answer; its commits are repeated");
+            tracing::warn!(%fault, "the mirror does not answer; the writer retries its commits");
             state.is_up = false;
             state.since = Instant::now();
         }

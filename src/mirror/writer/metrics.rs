@@ -1,4 +1,4 @@
-//! What Prometheus sees of the mirror.
+//! Prometheus metrics of the mirror.
 
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, core::Collector,
@@ -9,15 +9,15 @@ use crate::mirror::CommitOutcome;
 /// Metrics of the writer; clones share their values.
 #[derive(Clone)]
 pub struct MirrorMetrics {
-    /// From submitting a commit to its outcome, repeats included.
+    /// Time from submitting a commit to its outcome, retries included.
     pub commit_seconds: Histogram,
     /// Commits in one call of the mirror.
     pub batch_commits: Histogram,
     /// Commits by outcome: `ok`, `fenced`, `behind`, `missing`, `cancelled`.
     pub commits: IntCounterVec,
-    /// Of them `ok`: nearly all.
+    /// The counter with the label `ok`, which nearly all commits have.
     committed: IntCounter,
-    /// Attempts of commits that met a fault; each is repeated.
+    /// Attempts of commits that met a fault. The writer retries each.
     pub faults: IntCounter,
     /// Commits without outcome.
     pub queue_length: IntGauge,
@@ -32,7 +32,7 @@ impl Default for MirrorMetrics {
 }
 
 impl MirrorMetrics {
-    /// Fresh metrics, to be registered by the owner of the registry; see [`Self::collectors`].
+    /// New metrics. The caller registers them, see [`Self::collectors`].
     #[must_use]
     pub fn new() -> Self {
         let commits = IntCounterVec::new(
@@ -71,7 +71,7 @@ impl MirrorMetrics {
         metrics
     }
 
-    /// All of them, for registering.
+    /// Returns all metrics, to be registered.
     #[must_use]
     pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
         vec![
@@ -84,7 +84,6 @@ impl MirrorMetrics {
         ]
     }
 
-    /// Counts an outcome.
     pub(super) fn count(&self, outcome: CommitOutcome) {
         let label = match outcome {
             CommitOutcome::Ok => return self.committed.inc(),
@@ -95,7 +94,6 @@ impl MirrorMetrics {
         self.commits.with_label_values(&[label]).inc();
     }
 
-    /// Counts a commit that its room no longer wants.
     pub(super) fn count_cancelled(&self) {
         self.commits.with_label_values(&["cancelled"]).inc();
     }

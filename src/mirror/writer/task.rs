@@ -1,4 +1,5 @@
-//! The writer's task: what is ready goes out in batches, what met a fault waits and becomes ready again.
+//! The task of the writer. It sends ready commits in batches. A commit that met a fault waits for
+//! its retry time and becomes ready again.
 
 use std::{
     collections::VecDeque,
@@ -17,32 +18,28 @@ use futures_util::{
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::time::DelayQueue;
 
-use super::{Done, Place, Shared, WriterLimits};
+use super::{Done, QueuePermit, Shared, WriterLimits};
 use crate::mirror::{Commit, CommitOutcome, MirrorFault, RoomMirror};
 
-/// A commit on its way to an outcome.
-pub(super) struct Entry {
-    /// What to write.
+/// A commit without outcome.
+pub(super) struct PendingCommit {
     pub(super) commit: Commit,
-    /// Whom to tell.
     pub(super) done: Done,
-    /// Nobody waits any more.
     pub(super) is_cancelled: Arc<AtomicBool>,
-    /// Since when.
     pub(super) submitted: Instant,
     /// How often it met a fault.
     pub(super) faults: u32,
     /// Held for its drop.
-    pub(super) place: Place,
+    pub(super) permit: QueuePermit,
 }
 
-/// An entry without its commit, which travels beside it.
+/// A [`PendingCommit`] in flight: its commit is in the batch.
 struct Waiter {
     done: Done,
     is_cancelled: Arc<AtomicBool>,
     submitted: Instant,
     faults: u32,
-    place: Place,
+    permit: QueuePermit,
 }
 
 /// A finished call of the mirror.
@@ -52,15 +49,14 @@ struct Batch {
     results: Vec<Result<CommitOutcome, MirrorFault>>,
 }
 
-/// The task's state.
 pub(super) struct Task {
     mirror: Arc<dyn RoomMirror>,
     limits: WriterLimits,
-    incoming: mpsc::Receiver<Entry>,
+    incoming: mpsc::Receiver<PendingCommit>,
     shared: Arc<Shared>,
-    ready: VecDeque<Entry>,
-    retries: DelayQueue<Entry>,
-    /// The call that is under way; what becomes ready meanwhile goes together with the next.
+    ready: VecDeque<PendingCommit>,
+    retries: DelayQueue<PendingCommit>,
+    /// The call in flight. Commits that become ready meanwhile travel in the next batch.
     in_flight: Option<BoxFuture<'static, Batch>>,
 }
 
@@ -68,7 +64,7 @@ impl Task {
     pub(super) fn new(
         mirror: Arc<dyn RoomMirror>,
         limits: WriterLimits,
-        incoming: mpsc::Receiver<Entry>,
+        incoming: mpsc::Receiver<PendingCommit>,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
@@ -82,7 +78,7 @@ impl Task {
         }
     }
 
-    /// Runs until no handle is left and nothing is to be written.
+    /// Runs until no handle is left and nothing is left to write.
     pub(super) async fn run(mut self) {
         let batch_max = self.limits.batch_max.max(1);
         let mut received = Vec::with_capacity(batch_max);
@@ -93,9 +89,9 @@ impl Task {
             || self.in_flight.is_some()
         {
             if self.in_flight.is_none() && !self.ready.is_empty() {
-                // Whoever is about to submit goes along.
+                // Rooms that are about to submit join this batch.
                 tokio::task::yield_now().await;
-                self.take_submitted();
+                self.receive_submitted();
                 self.dispatch();
             }
             let has_room = self.ready.len() < batch_max;
@@ -112,16 +108,16 @@ impl Task {
         }
     }
 
-    /// What has been submitted meanwhile, up to a batch.
-    fn take_submitted(&mut self) {
+    /// Receives what was submitted meanwhile, up to a batch.
+    fn receive_submitted(&mut self) {
         while self.ready.len() < self.limits.batch_max
-            && let Ok(entry) = self.incoming.try_recv()
+            && let Ok(pending) = self.incoming.try_recv()
         {
-            self.ready.push_back(entry);
+            self.ready.push_back(pending);
         }
     }
 
-    /// Sends what is ready.
+    /// Sends the ready commits.
     fn dispatch(&mut self) {
         let (commits, waiters) = self.gather();
         if commits.is_empty() {
@@ -142,32 +138,32 @@ impl Task {
         }));
     }
 
-    /// The next batch: the first ready ones, of different rooms, without the cancelled.
+    /// Removes the next batch from `ready`: commits of different rooms that are not cancelled.
     fn gather(&mut self) -> (Vec<Commit>, Vec<Waiter>) {
         let mut commits: Vec<Commit> = Vec::new();
         let mut waiters = Vec::new();
         let mut held_back = VecDeque::new();
         while commits.len() < self.limits.batch_max.max(1) {
-            let Some(entry) = self.ready.pop_front() else {
+            let Some(pending) = self.ready.pop_front() else {
                 break;
             };
-            if entry.is_cancelled.load(Ordering::Acquire) {
+            if pending.is_cancelled.load(Ordering::Acquire) {
                 self.shared.metrics.count_cancelled();
                 continue;
             }
-            // Only beside a cancelled one, as when a room that died goes on under a new epoch: it waits its turn.
-            let room_id = entry.commit.room_id;
+            // A room has two only if the first was cancelled, as after a crash of the room.
+            let room_id = pending.commit.room_id;
             if commits.iter().any(|commit| commit.room_id == room_id) {
-                held_back.push_back(entry);
+                held_back.push_back(pending);
                 continue;
             }
-            commits.push(entry.commit);
+            commits.push(pending.commit);
             waiters.push(Waiter {
-                done: entry.done,
-                is_cancelled: entry.is_cancelled,
-                submitted: entry.submitted,
-                faults: entry.faults,
-                place: entry.place,
+                done: pending.done,
+                is_cancelled: pending.is_cancelled,
+                submitted: pending.submitted,
+                faults: pending.faults,
+                permit: pending.permit,
             });
         }
         held_back.append(&mut self.ready);
@@ -175,7 +171,7 @@ impl Task {
         (commits, waiters)
     }
 
-    /// Tells outcomes; what met a fault waits for its repeat.
+    /// Reports the outcomes. Commits that met a fault wait for their retry.
     fn finish(&mut self, batch: Batch) {
         self.in_flight = None;
         let Batch {
@@ -194,27 +190,28 @@ impl Task {
             match result.unwrap_or_else(|| Err(missing())) {
                 Ok(outcome) => {
                     is_answered = true;
-                    self.tell(waiter, outcome);
+                    self.report(waiter, outcome);
                 }
                 Err(fault) => {
                     self.shared.metrics.faults.inc();
                     last_fault = Some(fault);
-                    self.repeat_later(commit, waiter);
+                    self.retry_later(commit, waiter);
                 }
             }
         }
-        // One answered commit shows that the mirror is there; the faults of others beside it are their own.
+        // One answered commit shows that the mirror answers. Then the other faults concern single
+        // rooms.
         match last_fault {
             Some(fault) if !is_answered => self.shared.observe(Some(&fault)),
             Some(fault) => {
-                tracing::debug!(%fault, "a commit is repeated");
+                tracing::debug!(%fault, "the writer retries a commit");
                 self.shared.observe(None);
             }
             None => self.shared.observe(None),
         }
     }
 
-    fn tell(&self, waiter: Waiter, outcome: CommitOutcome) {
+    fn report(&self, waiter: Waiter, outcome: CommitOutcome) {
         let metrics = &self.shared.metrics;
         if waiter.is_cancelled.load(Ordering::Acquire) {
             metrics.count_cancelled();
@@ -225,29 +222,29 @@ impl Task {
             .commit_seconds
             .observe(waiter.submitted.elapsed().as_secs_f64());
         let done = waiter.done;
-        // A panic there is that room's; the writer serves all of them.
+        // A panic in one room must not stop the writer, which serves all rooms.
         if catch_unwind(AssertUnwindSafe(move || done(outcome))).is_err() {
-            tracing::error!("a room panicked when it was told the outcome of its commit");
+            tracing::error!("a room panicked in the callback of its commit");
         }
-        // Only now is the commit done with, so that a flush includes the telling.
-        drop(waiter.place);
+        // Dropped after the callback, so a flush waits for the callback too.
+        drop(waiter.permit);
     }
 
-    fn repeat_later(&mut self, commit: Commit, waiter: Waiter) {
+    fn retry_later(&mut self, commit: Commit, waiter: Waiter) {
         if waiter.is_cancelled.load(Ordering::Acquire) {
             self.shared.metrics.count_cancelled();
             return;
         }
         let delay = self.delay(waiter.faults);
-        let entry = Entry {
+        let pending = PendingCommit {
             commit,
             done: waiter.done,
             is_cancelled: waiter.is_cancelled,
             submitted: waiter.submitted,
             faults: waiter.faults.saturating_add(1),
-            place: waiter.place,
+            permit: waiter.permit,
         };
-        self.retries.insert(entry, delay);
+        self.retries.insert(pending, delay);
     }
 
     /// Doubles with each fault, up to the limit.

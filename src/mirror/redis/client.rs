@@ -1,4 +1,5 @@
-//! The connection: made anew when it broke, shared by all calls, with a bound on every wait.
+//! The client of the mirror: one connection that all calls share. It reconnects after a break and
+//! bounds every wait.
 
 use std::{
     sync::{
@@ -19,35 +20,32 @@ use super::{
 };
 use crate::mirror::MirrorFault;
 
-/// After a failed attempt to connect, calls fail at once for this long instead of trying again.
+/// After a failed attempt to connect, calls fail at once for this long.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What stands between a call and the server.
 struct State {
     deployment: Deployment,
     callers: Callers,
     connection: Option<Connection>,
-    /// Grows with each connection, so that only the broken one is dropped.
+    /// Counts connections, so a call drops only the connection that it used.
     generation: Arc<AtomicU64>,
     /// The last failed attempt.
     failure: Option<(Instant, String)>,
 }
 
-/// The way to Redis.
-pub(super) struct Link {
+/// Sends commands to one deployment of Redis.
+pub(super) struct RedisClient {
     state: Arc<Mutex<State>>,
-    /// Made so far.
     connections: Arc<AtomicU64>,
-    /// Known from the URL.
     is_cluster: bool,
-    /// Sockets are driven here, whichever thread's call makes them.
+    /// Drives the sockets, also those that a call on another thread opens.
     runtime: Handle,
     timeout: Duration,
     connect_timeout: Duration,
 }
 
-impl Link {
-    /// Reads the URL; connects with the first call. Must be called on the runtime that drives the sockets.
+impl RedisClient {
+    /// Parses the URL. The first call connects. Call this on the runtime that drives the sockets.
     pub(super) fn new(options: &RedisOptions, callers: Callers) -> Result<Self, ConnectError> {
         let deployment = Deployment::parse(options)?;
         let is_cluster = matches!(deployment, Deployment::Cluster(_));
@@ -69,13 +67,13 @@ impl Link {
         })
     }
 
-    /// How many connections were made so far.
+    /// Counts the connections made so far.
     pub(super) fn connections(&self) -> u64 {
         self.connections.load(Ordering::Acquire)
     }
 
-    /// Sends commands in one write and gives each its own answer. Scripts that the server does not know are loaded and
-    /// only their calls repeated.
+    /// Sends commands in one write and returns one answer each. If the server does not know a
+    /// script, the client loads the scripts and repeats only the failed calls.
     pub(super) async fn run(
         &self,
         calls: Vec<Cmd>,
@@ -90,7 +88,7 @@ impl Link {
         answer.expect("one answer for one command").map_err(fault)
     }
 
-    /// As [`Self::run`], then waits until `replicas` have what was written, or for `patience`.
+    /// Like [`Self::run`], then waits until `replicas` have the writes, at most for `patience`.
     pub(super) async fn run_replicated(
         &self,
         calls: Vec<Cmd>,
@@ -127,13 +125,13 @@ impl Link {
         .await
     }
 
-    /// Whether commands travel to several servers, each on its own.
+    /// Whether each command may go to a different server.
     pub(super) fn is_cluster(&self) -> bool {
         self.is_cluster
     }
 
-    /// Runs a call on the connection within the time limit. A call that fails by the connection, or gets no answer,
-    /// gives it up: the next call makes a new one.
+    /// Runs a call on the connection within the timeout. After a failure of the connection or a
+    /// timeout, the client drops the connection and the next call opens a new one.
     async fn bounded(
         &self,
         call: impl AsyncFnOnce(&mut Connection) -> RedisResult<Vec<Answer>>,
@@ -147,20 +145,20 @@ impl Link {
         match tokio::time::timeout_at(deadline, call(&mut connection)).await {
             Ok(Ok(answers)) => {
                 if is_demoted(&answers) {
-                    self.give_up(generation).await;
+                    self.disconnect(generation).await;
                 }
                 Ok(answers)
             }
             Ok(Err(error)) => {
-                // A dedicated one is closed by whatever went wrong.
+                // Any error closes a dedicated connection.
                 let is_dedicated = matches!(connection, Connection::Dedicated(_));
                 if is_dedicated || error.is_unrecoverable_error() {
-                    self.give_up(generation).await;
+                    self.disconnect(generation).await;
                 }
                 Err(fault(error))
             }
             Err(_) => {
-                self.give_up(generation).await;
+                self.disconnect(generation).await;
                 Err(MirrorFault(format!(
                     "no answer within {} ms",
                     self.timeout.as_millis()
@@ -169,9 +167,9 @@ impl Link {
         }
     }
 
-    /// The shared connection, made when there is none.
+    /// Returns the connection. Connects if there is none.
     async fn connection(&self) -> Result<(Connection, u64), MirrorFault> {
-        // Nearly always: neither awaited nor made.
+        // The common case: no wait and no new connection.
         if let Ok(state) = self.state.try_lock()
             && let Some(connection) = &state.connection
         {
@@ -187,7 +185,8 @@ impl Link {
             return Err(MirrorFault(reason.clone()));
         }
         let patience = self.connect_timeout;
-        // A task of its own: the socket's driver must live on this runtime, and the attempt must outlive its caller.
+        // A separate task, because the socket must live on this runtime and the attempt must
+        // outlive its caller.
         let attempt = self.runtime.spawn(async move {
             let callers = state.callers;
             let connecting = connect(&mut state.deployment, callers, patience);
@@ -214,7 +213,7 @@ impl Link {
             .map_err(|error| MirrorFault(format!("connecting was broken off: {error}")))?
     }
 
-    async fn give_up(&self, generation: u64) {
+    async fn disconnect(&self, generation: u64) {
         let mut state = self.state.lock().await;
         if self.connections() == generation {
             state.connection = None;
@@ -229,7 +228,7 @@ fn is_unknown_script(answer: &Answer) -> bool {
         .is_err_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript))
 }
 
-/// The primary has become a replica: the new one must be looked up.
+/// Whether the primary became a replica. Then the client must find the new primary.
 fn is_demoted(answers: &[Answer]) -> bool {
     answers.iter().any(|answer| {
         answer
