@@ -1,14 +1,16 @@
-//! What a commit costs: its latency alone and at a fixed rate, and the CPU it takes here and in Redis.
+//! What a commit costs: its latency alone and at a fixed rate, and the CPU it takes here and in
+//! Redis.
 //!
-//! `cargo bench --bench mirror_commit -- --seconds 2 --rooms 1000` starts a redis-server of its own. Commits go through
-//! the [`MirrorWriter`] as those of a node do. Each load of Redis is followed by a floor: as many calls of a script that
-//! does nothing, in pipelines of the size that the writer's batches had. Own CPU is that of this whole process, so the
-//! rows of the mirror in memory say how much of it is the writer and the load itself.
+//! `cargo bench --bench mirror_commit -- --seconds 2 --rooms 1000` starts a redis-server of its
+//! own. Commits go through the [`MirrorWriter`] as those of a node do. Each load of Redis is
+//! followed by a baseline: as many calls of a script that does nothing, in pipelines of the size
+//! that the writer's batches had. Own CPU is that of this whole process, so the rows of the mirror
+//! in memory say how much of it is the writer and the load itself.
 
+#[path = "mirror_commit/baseline.rs"]
+mod baseline;
 #[path = "mirror_commit/cpu.rs"]
 mod cpu;
-#[path = "mirror_commit/floor.rs"]
-mod floor;
 #[path = "mirror_commit/load.rs"]
 mod load;
 #[path = "../tests/common/redis.rs"]
@@ -142,11 +144,11 @@ fn run(
         }
         .print();
         if let Some(server) = server {
-            let floor = floor::measure(server, &figures, runtime);
+            let baseline = baseline::measure(server, &figures, runtime);
             Row {
-                mirror: "  floor",
+                mirror: "  baseline",
                 load: "script that does nothing".to_owned(),
-                figures: &floor,
+                figures: &baseline,
             }
             .print();
         }

@@ -20,6 +20,10 @@ pub mod lease;
 
 pub mod mirror;
 
+// The unit tests share the client of `tests/common`, which names this crate.
+#[cfg(test)]
+extern crate self as callboard;
+
 pub mod owner;
 
 pub mod host;

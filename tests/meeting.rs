@@ -154,7 +154,7 @@ async fn fifty_of_two_hundred_simultaneous_joins_get_a_seat(backend: Backend) {
     }
     let asking = clients.into_iter().map(|mut client| {
         tokio::spawn(async move {
-            let first = client.knock().await;
+            let first = client.try_join().await;
             (client, first)
         })
     });

@@ -1,7 +1,7 @@
 //! The load: rooms that hand their commits to the writer, at their own pace or at a fixed rate.
 //!
-//! At a fixed rate a commit is due at a moment whatever became of those before it, and its latency counts from then: a
-//! mirror that stalls does not hide it by being asked less.
+//! At a fixed rate the schedule does not depend on earlier commits, and latency counts from the
+//! schedule: a mirror that stalls does not hide it by being asked less.
 
 use std::{
     collections::VecDeque,
@@ -71,7 +71,7 @@ struct Shared {
     answered: AtomicU64,
     /// Answers other than `Ok`: there must be none.
     refused: AtomicU64,
-    /// Rooms go on by themselves.
+    /// Rooms continue by themselves.
     is_endless: AtomicBool,
     /// Nothing more is handed over.
     is_over: AtomicBool,

@@ -1,4 +1,4 @@
-//! The floor under the figures of Redis: calls of a script that does nothing.
+//! The baseline under the figures of Redis: calls of a script that does nothing.
 
 use std::time::Instant;
 
@@ -13,7 +13,8 @@ use crate::{
 
 const SCRIPT: &str = "return { 'ok' }";
 
-/// As many calls as there were commits, in pipelines as large as the batches were, one pipeline at a time.
+/// As many calls as there were commits, in pipelines as large as the batches were, one pipeline at
+/// a time.
 pub fn measure(server: &RedisServer, like: &Figures, runtime: &Runtime) -> Figures {
     let size = (like.batch.round() as usize).max(1);
     let pipelines = like.count / size as u64;
