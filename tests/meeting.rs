@@ -4,6 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
+use callboard::load::client::Participants;
 use common::{
     client::{TestClient, assert_same_events},
     scenario::{TestRoom, attendance_of, eventually, within_deadline},
@@ -211,10 +212,7 @@ async fn everybody_sees_the_same_events(backend: Backend) {
         assert_eq!(person.look().participants, everybody);
     }
     let listed = room.api.get(&room.path("/participants")).await.expect(200);
-    let listed: BTreeMap<String, Value> = list(&listed, "items")
-        .into_iter()
-        .map(|person| (text(&person, "userId").to_owned(), person))
-        .collect();
+    let listed = Participants::of(&list(&listed, "items"));
     assert_eq!(listed, everybody);
 }
 
