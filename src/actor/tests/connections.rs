@@ -126,7 +126,7 @@ async fn silent_peer_in_the_lobby_loses_its_place_after_the_grace() {
     let mut alice = stage.owner();
     alice.join().await;
     let mut bob = stage.guest("Bob");
-    let waits = bob.knock().await;
+    let waits = bob.try_join().await;
     assert_eq!(waits["type"], "LobbyWaiting");
     let waiting =
         |count: usize| move |view: &super::view::View| (view.waiting.len() == count).then_some(());
