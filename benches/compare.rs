@@ -1,25 +1,27 @@
-//! What callboard costs above the least that its own stack can do: the same load on both, in one run.
+//! What callboard costs above the least that its own stack can do: the same load on both, in one
+//! run.
 //!
-//! `cargo bench --bench compare -- --md table.md` starts a redis-server, and for each row callboard and the floor (this
-//! program again: a bare fan-out over actix-web-actors) in turn, the servers on one core and `callboard load` on another.
-//! Redis runs where the kernel puts it. CPU time is that of the server's process alone. Each run has fresh processes, the
-//! figures are medians. `--growth` compares few rooms with many, `--peak` looks for the highest rates in addition.
+//! `cargo bench --bench compare -- --md table.md` starts a redis-server, and for each row callboard
+//! and the baseline (this program again: a bare fan-out over actix-web-actors) in turn, the servers
+//! on one core and `callboard load` on another. Redis runs where the kernel puts it. CPU time is
+//! that of the server's process alone. Each run has fresh processes, the figures are medians.
+//! `--growth` compares few rooms with many, `--peak` looks for the highest rates in addition.
 
-#[path = "floor/measure.rs"]
+#[path = "baseline/measure.rs"]
 mod measure;
-#[path = "floor/peak.rs"]
+#[path = "baseline/peak.rs"]
 mod peak;
 #[path = "../tests/common/postgres.rs"]
 mod postgres;
-#[path = "floor/processes.rs"]
+#[path = "baseline/processes.rs"]
 mod processes;
 #[path = "../tests/common/redis.rs"]
 mod redis_server;
-#[path = "floor/rows.rs"]
+#[path = "baseline/rows.rs"]
 mod rows;
-#[path = "floor/server.rs"]
+#[path = "baseline/server.rs"]
 mod server;
-#[path = "floor/table.rs"]
+#[path = "baseline/table.rs"]
 mod table;
 
 use std::{fmt, path::PathBuf, time::Duration};
@@ -38,7 +40,7 @@ use self::{
 /// A server's name, and how it is started.
 type Contender = (&'static str, fn(&Ground) -> Server);
 
-const FLOOR: Contender = ("floor", Server::floor);
+const BASELINE: Contender = ("baseline", Server::baseline);
 const CALLBOARD: Contender = ("callboard", Server::callboard);
 
 /// What callboard costs above a bare fan-out.
@@ -65,9 +67,9 @@ struct Arguments {
     /// Another callboard binary: server and load tool.
     #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_callboard"))]
     callboard: PathBuf,
-    /// Be the floor, on this port.
+    /// Be the baseline, on this port.
     #[arg(long, hide = true)]
-    floor_port: Option<u16>,
+    baseline_port: Option<u16>,
     /// Measure. `cargo bench` says so, `cargo test --benches` does not.
     #[arg(long)]
     bench: bool,
@@ -87,8 +89,8 @@ fn row_name(name: &str) -> Result<String, String> {
 
 fn main() {
     let arguments = Arguments::parse();
-    if let Some(port) = arguments.floor_port {
-        server::serve(port).expect("the floor can listen");
+    if let Some(port) = arguments.baseline_port {
+        server::serve(port).expect("the baseline can listen");
         return;
     }
     if arguments.test || !arguments.bench {
@@ -134,7 +136,7 @@ impl Arguments {
             Pinning::Free => "Nothing is pinned to a core: latencies and rates say little.",
         };
         format!(
-            "Medians of {} runs of {} s (idle-cpu 30 s at least), floor and callboard in turn. {cores}",
+            "Medians of {} runs of {} s (idle-cpu 30 s at least), baseline and callboard in turn. {cores}",
             self.runs, self.seconds
         )
     }
@@ -148,17 +150,17 @@ fn compare(
     postgres: Option<&Postgres>,
     table: &mut Table,
 ) {
-    let (mut floor, mut callboard) = (Vec::new(), Vec::new());
+    let (mut baseline, mut callboard) = (Vec::new(), Vec::new());
     for number in 1..=arguments.runs {
         // Where sessions are recorded while it is measured, into what a cluster would have.
         let ground = Ground {
             database: postgres
-                .filter(|_| !row.has_floor())
+                .filter(|_| !row.has_baseline())
                 .map(|postgres| postgres.url(&postgres.create_database())),
             ..*ground
         };
-        let measured = if row.has_floor() {
-            run(row, arguments, &ground, FLOOR, &mut floor)
+        let measured = if row.has_baseline() {
+            run(row, arguments, &ground, BASELINE, &mut baseline)
         } else {
             Ok(())
         };
@@ -169,8 +171,8 @@ fn compare(
             return table.failure(row, &why);
         }
     }
-    let floor = row.has_floor().then(|| measure::median(&floor));
-    table.row(row, floor.as_ref(), &measure::median(&callboard));
+    let baseline = row.has_baseline().then(|| measure::median(&baseline));
+    table.row(row, baseline.as_ref(), &measure::median(&callboard));
 }
 
 /// One run against one server.
@@ -189,7 +191,7 @@ fn run(
     Ok(())
 }
 
-/// A run as it is told while the others go on.
+/// The progress line of one run.
 struct Line<'a>(&'a Row, &'a Figures);
 
 impl fmt::Display for Line<'_> {
@@ -214,36 +216,36 @@ fn compare_growth(arguments: &Arguments, ground: &Ground, table: &mut Table) {
     let mut runs: [[Vec<Figures>; 2]; 2] = Default::default();
     for _ in 0..arguments.runs {
         for (at, row) in rows::GROWTH.iter().enumerate() {
-            for (server, runs) in [FLOOR, CALLBOARD].into_iter().zip(&mut runs) {
+            for (server, runs) in [BASELINE, CALLBOARD].into_iter().zip(&mut runs) {
                 if let Err(why) = run(row, arguments, ground, server, &mut runs[at]) {
                     return table.failure(row, &why);
                 }
             }
         }
     }
-    let [floor, callboard] = runs.map(|pair| pair.map(|runs| measure::median(&runs)));
-    table.growth(&floor, &callboard);
+    let [baseline, callboard] = runs.map(|pair| pair.map(|runs| measure::median(&runs)));
+    table.growth(&baseline, &callboard);
 }
 
 fn compare_peaks(arguments: &Arguments, ground: &Ground, table: &mut Table) {
     let mut rates = Vec::new();
-    for (name, start) in [FLOOR, CALLBOARD] {
+    for (name, start) in [BASELINE, CALLBOARD] {
         eprintln!("highest rate of {name}:");
         match peak::search(ground, start, arguments.duration()) {
             Ok(peak) => rates.push(peak),
             Err(why) => return table.failure(&rows::PEAK, &why),
         }
     }
-    let [floor, callboard] = rates[..] else {
+    let [baseline, callboard] = rates[..] else {
         return;
     };
-    let note = match (floor.is_of_generator, callboard.is_of_generator) {
+    let note = match (baseline.is_of_generator, callboard.is_of_generator) {
         (false, false) => "",
-        (true, false) => "the floor could do more than the load tool",
+        (true, false) => "the baseline could do more than the load tool",
         (false, true) => "callboard could do more than the load tool",
         (true, true) => "both could do more than the load tool",
     };
-    table.peak(floor.rate, callboard.rate, note);
+    table.peak(baseline.rate, callboard.rate, note);
 }
 
 /// One short run of each server at next to no load, both at once.
@@ -255,7 +257,7 @@ fn show_that_it_works(arguments: &Arguments) {
         database: None,
     };
     std::thread::scope(|scope| {
-        for (_, start) in [FLOOR, CALLBOARD] {
+        for (_, start) in [BASELINE, CALLBOARD] {
             scope.spawn(move || try_out(ground, &start(ground)));
         }
     });
@@ -266,7 +268,7 @@ fn try_out(ground: &Ground, server: &Server) {
     let figures = measure::run(ground, server, &row, Duration::from_secs(1));
     let figures = figures.expect("a report");
     assert!(figures.share_done > 0.0, "{figures:?}");
-    // The floor promises nothing.
+    // The baseline promises nothing.
     let is_callboard = server.api_key.is_some();
     assert!(!is_callboard || figures.violations == 0, "{figures:?}");
 }

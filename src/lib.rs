@@ -4,6 +4,10 @@
 //! that another process can continue the room. The modules are listed from the lowest layer up: a
 //! module uses only those before it. `ARCHITECTURE.md` explains them.
 
+// The unit tests share the client of `tests/common`, which names this crate.
+#[cfg(test)]
+extern crate self as callboard;
+
 pub mod ids;
 
 pub mod clock;

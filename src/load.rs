@@ -1,20 +1,20 @@
-//! The load tool: simulates rooms full of people against a running server, measures, and checks the promises meanwhile.
+//! The load tool: many clients against a running server. It measures and checks the promises.
 //!
-//! The load is open-loop: a seeded plan says who does what when, and every latency counts from the due time, so that a slow
-//! server cannot make its own figures better. [`run`] blocks until the report is there.
+//! The load is open-loop: a seeded plan schedules every command, and every latency counts from the
+//! scheduled time, so that a slow server does not slow the load down. [`run`] returns the report.
 
 mod api;
-mod breach;
 mod churn;
+pub mod client;
+mod clients;
 mod command;
 mod commits;
-mod crew;
+mod context;
 mod drive;
-mod fold;
-mod frame;
 mod html;
-mod inbox;
 mod machine;
+mod mark;
+mod messages;
 mod meter;
 mod options;
 mod pacer;
@@ -24,9 +24,9 @@ mod report;
 mod settle;
 mod setup;
 mod socket;
-mod stage;
 mod table;
 mod ticket;
+mod violations;
 
 use thiserror::Error;
 
@@ -38,16 +38,16 @@ pub use options::{Options, OptionsError, Profile};
 pub use report::{Commands, Connections, Deliveries, Generator, Joins, Report, Resumes, Sessions};
 pub use table::table;
 
-/// Why a run brought no report.
+/// Why a run returns no report.
 #[derive(Debug, Error)]
 pub enum LoadError {
-    /// What was asked cannot be done.
+    /// The options contradict each other.
     #[error(transparent)]
     Options(#[from] OptionsError),
-    /// The house could not be prepared.
+    /// The rooms could not be prepared.
     #[error("preparing the rooms: {0}")]
     Setup(String),
-    /// The machine does not give what is needed.
+    /// The machine lacks a resource.
     #[error("{0}")]
     Machine(String),
 }
@@ -58,11 +58,11 @@ impl From<api::ApiFault> for LoadError {
     }
 }
 
-/// Runs the load and waits for its end; Ctrl-C ends the window early.
+/// Runs the load and waits for its end. Ctrl-C ends the measured window early.
 ///
 /// # Errors
 ///
-/// [`LoadError`] when it could not begin. What the server did wrong is in the report.
+/// Fails when the run could not start. Violations of the server are in the report.
 pub fn run(options: Options) -> Result<Report, LoadError> {
     options.check()?;
     machine::make_room_for(options.connections()).map_err(LoadError::Machine)?;

@@ -4,6 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
+use callboard::load::client::Participants;
 use common::{
     client::{TestClient, assert_same_events},
     scenario::{TestRoom, attendance_of, eventually, within_deadline},
@@ -154,7 +155,7 @@ async fn fifty_of_two_hundred_simultaneous_joins_get_a_seat(backend: Backend) {
     }
     let asking = clients.into_iter().map(|mut client| {
         tokio::spawn(async move {
-            let first = client.knock().await;
+            let first = client.try_join().await;
             (client, first)
         })
     });
@@ -211,10 +212,7 @@ async fn everybody_sees_the_same_events(backend: Backend) {
         assert_eq!(person.look().participants, everybody);
     }
     let listed = room.api.get(&room.path("/participants")).await.expect(200);
-    let listed: BTreeMap<String, Value> = list(&listed, "items")
-        .into_iter()
-        .map(|person| (text(&person, "userId").to_owned(), person))
-        .collect();
+    let listed = Participants::of(&list(&listed, "items"));
     assert_eq!(listed, everybody);
 }
 

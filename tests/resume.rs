@@ -302,7 +302,7 @@ async fn a_resume_asks_no_second_admission(backend: Backend) {
     bob.token = short_token(&server, &room, &person);
     let mut late = room.client(&carol);
     late.token = short_token(&server, &room, &carol);
-    assert_eq!(bob.knock().await["type"], "LobbyWaiting");
+    assert_eq!(bob.try_join().await["type"], "LobbyWaiting");
     alice
         .command(json!({"type": "AdmitParticipant", "userId": person.user_id}))
         .await;
@@ -314,7 +314,7 @@ async fn a_resume_asks_no_second_admission(backend: Backend) {
     let body = json!({"settings": {"allowedRoles": ["host"], "maxParticipants": 1}});
     room.api.patch(&room.path(""), body).await.expect(200);
     eventually("tokens of that age are expired", async || {
-        let refused = late.knock().await;
+        let refused = late.try_join().await;
         (refused["code"] == "unauthorized").then_some(())
     })
     .await;

@@ -10,7 +10,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::commits::CommitTimes;
-use crate::{ids::Timestamp, protocol::ParticipantView};
+use crate::ids::Timestamp;
 
 /// Longest wait for an answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
@@ -44,7 +44,7 @@ pub(super) struct MadeRoom {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ListedSession {
-    /// Null: it goes on.
+    /// Null while it is open.
     pub end_time: Option<Timestamp>,
 }
 
@@ -65,7 +65,7 @@ pub(super) struct Api {
 impl Api {
     /// For calls with this key.
     pub fn new(key: &str) -> Result<Self, ApiFault> {
-        // One for the process; whoever was first with it is right, too.
+        // There is one provider for the process. Another one installed before is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
             .timeout(ANSWER_DEADLINE)
@@ -103,12 +103,8 @@ impl Api {
         self.call(Method::POST, base, "v1/rooms", Some(body)).await
     }
 
-    /// Everybody in a room.
-    pub async fn participants(
-        &self,
-        base: &Url,
-        room_id: Uuid,
-    ) -> Result<Vec<ParticipantView>, ApiFault> {
+    /// Returns the participants of a room.
+    pub async fn participants(&self, base: &Url, room_id: Uuid) -> Result<Vec<Value>, ApiFault> {
         self.list(base, &format!("v1/rooms/{room_id}/participants"))
             .await
     }
@@ -123,7 +119,8 @@ impl Api {
             .await
     }
 
-    /// How long a node's commits took so far; none: the key is no operator's, or the node does not answer.
+    /// Returns how long a node's commits took so far. `None` if the key is no operator's or the
+    /// node does not answer.
     pub async fn commit_times(&self, base: &Url) -> Option<CommitTimes> {
         let text = self.send(Method::GET, base, "metrics", None).await;
         CommitTimes::read(&text.ok()?)

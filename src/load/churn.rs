@@ -1,4 +1,5 @@
-//! Calls of two, each in a room of its own that is made for it: twenty signalling requests from the first join to the last leave.
+//! Calls of two clients in a room of their own: twenty signalling requests from the first join to
+//! the last leave.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,33 +17,33 @@ use uuid::Uuid;
 use super::{
     api::{Api, ApiFault},
     command::What,
+    context::{ClientSpec, RunContext},
     meter::count,
     pacer::pace,
     person::{Due, Order, Person},
     plan::{Arrivals, Window},
     report::Sessions,
     setup::card,
-    stage::{Stage, Who},
     ticket::{Signer, holder},
 };
 
-/// Calls at once; more are counted as refused.
+/// Concurrent calls. Further ones count as refused.
 pub(super) const CALLS_MAX: usize = 2_000;
 /// Seats of a call's room.
 const SEATS: usize = 2;
-/// Changes of state by each of the two.
+/// State changes of each client.
 const STATES: u8 = 2;
-/// Requests of the callee that answer the offer: the answer and its candidates.
+/// Messages of the callee in reply to the offer: the answer and its candidates.
 const ANSWERS: u64 = 6;
 /// Candidates of the caller.
 const CANDIDATES: usize = 5;
 /// Longest wait for the last session: above the default `departure_timeout`.
 const RECORD_DEADLINE: Duration = Duration::from_secs(90);
-/// Between two looks at the sessions.
+/// Interval of reading the sessions.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// Longest part of a call.
+/// Longest call.
 const CALL_DEADLINE: Duration = Duration::from_secs(60);
-/// Rooms asked for at once.
+/// Concurrent requests for rooms.
 const ASKING_MAX: usize = 16;
 
 /// All calls of a run.
@@ -50,19 +51,18 @@ const ASKING_MAX: usize = 16;
 pub(super) struct Calls(Arc<Shared>);
 
 struct Shared {
-    stage: Arc<Stage>,
+    context: Arc<RunContext>,
     api: Api,
     host_id: Uuid,
     permits: Arc<Semaphore>,
-    /// Rooms of calls that somebody joined, with their number.
+    /// Rooms of calls with a join, with the call's number.
     rooms: Mutex<Vec<(usize, Uuid)>>,
 }
 
 impl Calls {
-    /// None yet.
-    pub fn new(stage: &Arc<Stage>, api: Api, host_id: Uuid) -> Self {
+    pub fn new(context: &Arc<RunContext>, api: Api, host_id: Uuid) -> Self {
         Self(Arc::new(Shared {
-            stage: Arc::clone(stage),
+            context: Arc::clone(context),
             api,
             host_id,
             permits: Arc::new(Semaphore::new(CALLS_MAX)),
@@ -70,7 +70,7 @@ impl Calls {
         }))
     }
 
-    /// Starts so many calls a second.
+    /// Starts calls at this rate.
     pub fn begin(&self, seed: u64, per_sec: f64, window: Window) {
         let calls = self.clone();
         let runtime = tokio::runtime::Handle::current();
@@ -81,11 +81,11 @@ impl Calls {
         };
         let plan = Arrivals::new(seed, per_sec, window).enumerate().map(due);
         drop(spawn_blocking(move || {
-            let stage = Arc::clone(&calls.0.stage);
+            let context = Arc::clone(&calls.0.context);
             pace(
                 plan,
-                &stage.meter,
-                || stage.is_stopped(),
+                &context.meter,
+                || context.is_stopped(),
                 |due| {
                     runtime.spawn(Box::pin(calls.clone().call(due)));
                 },
@@ -94,9 +94,9 @@ impl Calls {
     }
 
     async fn call(self, due: Due) {
-        let counts = &self.0.stage.meter.counts;
-        let stage = &self.0.stage;
-        stage
+        let counts = &self.0.context.meter.counts;
+        let context = &self.0.context;
+        context
             .meter
             .record(super::meter::Kind::Late, due.to, due.at_ns);
         let Ok(_permit) = Arc::clone(&self.0.permits).try_acquire_owned() else {
@@ -106,10 +106,10 @@ impl Calls {
         };
         match self.people(due.to).await {
             Ok((room_id, [mut caller, mut callee])) => {
-                let talking = talk(&mut caller, &mut callee, due.at_ns);
-                if timeout(CALL_DEADLINE, Box::pin(talking)).await.is_err() {
+                let running = talk(&mut caller, &mut callee, due.at_ns);
+                if timeout(CALL_DEADLINE, Box::pin(running)).await.is_err() {
                     let line = format!("call: room {room_id}: no end in {CALL_DEADLINE:?}");
-                    stage.breaches.add_line(line);
+                    context.violations.add_line(line);
                 }
                 if caller.has_been_inside() || callee.has_been_inside() {
                     lock(&self.0.rooms).push((due.to, room_id));
@@ -122,18 +122,18 @@ impl Calls {
             Err(ApiFault::Failed(why)) => {
                 count(&counts.joins_offered);
                 count(&counts.joins_failed);
-                stage.breaches.add_line(format!("call: {why}"));
+                context.violations.add_line(format!("call: {why}"));
             }
         }
     }
 
-    /// Makes the room and the two.
+    /// Makes the room and its two clients.
     async fn people(&self, number: usize) -> Result<(Uuid, [Person; SEATS]), ApiFault> {
         let shared = &self.0;
-        let base = &shared.stage.target_of(number).base;
+        let base = &shared.context.target_of(number).base;
         let made = shared.api.create_room(base, shared.host_id, SEATS).await?;
         let unreadable = || ApiFault::Failed("the key or the join token cannot be read".to_owned());
-        let key = shared.stage.options.key.as_deref().unwrap_or_default();
+        let key = shared.context.options.key.as_deref().unwrap_or_default();
         let signer = Signer::new(key, &made.join_token).ok_or_else(unreadable)?;
         let host = holder(&made.join_token).ok_or_else(unreadable)?;
         let (guest, guest_token) = signer.guest(made.room_id, 1);
@@ -143,13 +143,13 @@ impl Calls {
             vec![host, guest],
         );
         let person = |seat: usize, token: String| {
-            let who = Who {
+            let spec = ClientSpec {
                 index: number * SEATS + seat,
                 room: number,
                 seat,
                 token,
             };
-            Person::new(Arc::clone(&shared.stage), Arc::clone(&room), who)
+            Person::new(Arc::clone(&shared.context), Arc::clone(&room), spec)
         };
         Ok((
             made.room_id,
@@ -157,7 +157,7 @@ impl Calls {
         ))
     }
 
-    /// Waits until the last call is in SQL: what the server does for calls is done then.
+    /// Waits until the last call is in SQL: the server's work for the calls is then done.
     pub async fn until_last_recorded(&self) {
         let deadline = Instant::now() + RECORD_DEADLINE;
         while self.0.permits.available_permits() < CALLS_MAX && Instant::now() < deadline {
@@ -171,7 +171,8 @@ impl Calls {
         }
     }
 
-    /// How many calls there were, and how many of them SQL has as one closed session; none: there were no calls.
+    /// Returns how many calls there were and how many of them SQL has as one closed session. `None`
+    /// without calls.
     pub async fn recorded(&self) -> Option<Sessions> {
         let mut missing = lock(&self.0.rooms).clone();
         let expected = missing.len();
@@ -192,8 +193,8 @@ impl Calls {
             sleep(LOOK_INTERVAL).await;
         }
         for (_, room_id) in &missing {
-            let breaches = &self.0.stage.breaches;
-            breaches.add_line(format!("one-session: room {room_id} is not recorded"));
+            let violations = &self.0.context.violations;
+            violations.add_line(format!("one-session: room {room_id} is not recorded"));
         }
         Some(Sessions {
             expected,
@@ -202,13 +203,13 @@ impl Calls {
     }
 
     async fn is_recorded(&self, (number, room_id): (usize, Uuid)) -> bool {
-        let base = &self.0.stage.target_of(number).base;
+        let base = &self.0.context.target_of(number).base;
         let sessions = self.0.api.sessions(base, room_id).await;
         sessions.is_ok_and(|all| all.len() == 1 && all[0].end_time.is_some())
     }
 }
 
-/// The call: both join, reach each other, change their state, leave.
+/// One call: both clients join, negotiate, change their state and leave.
 async fn talk(caller: &mut Person, callee: &mut Person, due_ns: u64) {
     caller.join(due_ns).await;
     callee.join(due_ns).await;

@@ -13,7 +13,8 @@ const SECOND_US: f64 = 1e6;
 pub struct Commits {
     /// How many.
     pub count: u64,
-    /// Median from submitting one to its outcome, in microseconds; straight between the bounds of its bucket.
+    /// Median from submitting one to its outcome, in microseconds; straight between the bounds of
+    /// its bucket.
     pub p50_us: u64,
     /// 99th percentile.
     pub p99_us: u64,
@@ -24,7 +25,7 @@ pub struct Commits {
 pub(super) struct CommitTimes(Vec<(f64, f64)>);
 
 impl CommitTimes {
-    /// Those that a node shows; none: there is no such histogram.
+    /// Reads the histogram of a node. `None` if it has none.
     pub fn read(metrics: &str) -> Option<Self> {
         let lines = metrics.lines().filter_map(|line| line.strip_prefix(BUCKET));
         let buckets: Vec<_> = lines.map_while(bucket).collect();
@@ -59,7 +60,8 @@ impl CommitTimes {
         }
     }
 
-    /// Straight between the bounds of the bucket that has it, as `histogram_quantile` of Prometheus does it.
+    /// Straight between the bounds of the bucket that has it, as `histogram_quantile` of Prometheus
+    /// does it.
     fn quantile_us(&self, share: f64) -> f64 {
         let rank = self.0.last().map_or(0.0, |(_, count)| count * share);
         let mut lower = (0.0, 0.0);

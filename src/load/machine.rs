@@ -1,4 +1,5 @@
-//! What the kernel says about processes: CPU time and memory of the server and of the load tool itself.
+//! What the kernel says about processes: CPU time and memory of the server and of the load tool
+//! itself.
 
 use std::fs;
 
@@ -6,7 +7,8 @@ use serde::Serialize;
 
 use crate::fd_budget;
 
-/// Ticks of `utime` and `stime` in a second: `USER_HZ`, 100 on every Linux that we run on (proc(5)).
+/// Ticks of `utime` and `stime` in a second: `USER_HZ`, 100 on every Linux that we run on
+/// (proc(5)).
 const TICKS_PER_SEC: f64 = 100.0;
 /// Position of `utime` behind the command's name in `/proc/PID/stat` (proc(5)).
 const UTIME: usize = 11;
@@ -27,7 +29,8 @@ pub struct ServerUse {
     pub rss_max_kib: u64,
 }
 
-/// CPU time of a process so far, user and system; none: there is no such process, or this is no Linux.
+/// Returns the CPU time of a process, user and system. `None` without such a process or without
+/// Linux.
 #[must_use]
 pub fn cpu_secs(pid: u32) -> Option<f64> {
     cpu_of(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
@@ -43,7 +46,7 @@ fn cpu_of(stat: &str) -> Option<f64> {
     Some((user + system) as f64 / TICKS_PER_SEC)
 }
 
-/// Resident memory of a process; none as for [`cpu_secs`].
+/// Returns the resident memory of a process. `None` as for [`cpu_secs`].
 #[must_use]
 pub fn rss_kib(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -51,7 +54,8 @@ pub fn rss_kib(pid: u32) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Raises the limit of open files as far as allowed; the error says how many are needed and allowed.
+/// Raises the limit of open files as far as allowed; the error says how many are needed and
+/// allowed.
 pub(super) fn make_room_for(connections: usize) -> Result<(), String> {
     let needed = u64::try_from(connections).unwrap_or(u64::MAX) + SPARE_FILES;
     let allowed = fd_budget::raise_limit(needed).map_err(|error| error.to_string())?;

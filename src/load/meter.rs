@@ -11,7 +11,8 @@ use std::{
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-/// Histograms of a kind that are written side by side, for each thread, so that threads seldom wait for each other.
+/// Histograms of a kind that are written side by side, for each thread, so that threads seldom wait
+/// for each other.
 const STRIPES: usize = 4;
 /// Longest latency that is told apart: ten minutes.
 const LATENCY_MAX_US: u64 = 600_000_000;
@@ -27,7 +28,7 @@ pub(super) enum Kind {
     Command,
     /// From the due time of a message until a member has it.
     Delivery,
-    /// From the loss of a connection until the stay goes on.
+    /// From the loss of a connection to the end of the resume.
     Resume,
     /// How late the load tool itself was.
     Late,
@@ -53,7 +54,8 @@ pub(super) struct Counts {
     pub commands_acked: AtomicU64,
     /// Commands refused for load.
     pub commands_refused: AtomicU64,
-    /// Commands not sent because too many waited for an answer, or their sender was not in the room.
+    /// Commands not sent because too many waited for an answer, or their sender was not in the
+    /// room.
     pub commands_withheld: AtomicU64,
     /// Commands whose answer will never come: their stay was lost.
     pub commands_lost: AtomicU64,
@@ -104,7 +106,7 @@ pub struct Latency {
     pub max: u64,
 }
 
-/// Histograms by [`Kind`]; none: nothing of that kind yet.
+/// Histograms by [`Kind`]. `None` before the first value.
 type Stripe = [Option<Box<Histogram<u64>>>; KINDS];
 
 /// Where everything is measured.
@@ -159,8 +161,8 @@ impl Meter {
         let _ = histogram.record(us.clamp(1, LATENCY_MAX_US));
     }
 
-    /// Gathers what the stripes have; `main` is the latency that the series shows. Called once a second, on a
-    /// thread that does nothing else meanwhile: it must not take long.
+    /// Gathers what the stripes have; `main` is the latency that the series shows. Called once a
+    /// second, on a thread that does nothing else meanwhile: it must not take long.
     pub fn end_second(&self, main: Kind) {
         let mut second = histogram();
         let mut totals = lock(&self.totals);
@@ -237,7 +239,8 @@ pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
 }
 
-/// As large as what was in it: one that reaches ten minutes from the start takes milliseconds to be gathered.
+/// As large as what was in it: one that reaches ten minutes from the start takes milliseconds to be
+/// gathered.
 fn histogram() -> Box<Histogram<u64>> {
     Box::new(Histogram::new(DIGITS).expect("at most five digits"))
 }

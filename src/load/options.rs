@@ -15,7 +15,7 @@ const PEOPLE_MAX: usize = 200_000;
 const SOURCES_MAX: u8 = 250;
 /// Highest rate of anything.
 const RATE_MAX: f64 = 10_000_000.0;
-/// Connections of the calls that go on at once.
+/// Connections of concurrent calls.
 const CHURN_CONNECTIONS: usize = 2 * super::churn::CALLS_MAX;
 /// Longest run.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -23,17 +23,18 @@ const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
 /// What the people do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// Meetings: join over the ramp, ICE, chat, states, host controls, leave. The rate scales all of it; 1 is real.
+    /// Meetings: join over the ramp, ICE, chat, states, host controls, leave. The rate scales it; 1
+    /// is real time.
     Meeting,
     /// As many joins a second as the rate says.
     JoinStorm,
-    /// Everybody publishes; the rate is deliveries a second over all rooms.
+    /// All clients publish. The rate is deliveries a second over all rooms.
     Broadcast,
     /// Connections that answer pings.
     Idle,
     /// Calls of two that open and close; the rate is calls a second.
     Churn,
-    /// Everybody drops at once in the middle of the run and resumes.
+    /// All clients drop at once in the middle of the run and resume.
     Reconnect,
 }
 

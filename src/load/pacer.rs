@@ -1,4 +1,4 @@
-//! Gives orders when they are due, whatever the server does: open loop, so that a slow server is not asked less.
+//! Gives orders at their scheduled times. The load is open-loop: a slow server is not asked less.
 
 use std::{
     thread,
@@ -7,11 +7,11 @@ use std::{
 
 use super::{meter::Meter, person::Due};
 
-/// Longest sleep: how long a stop may go unnoticed.
+/// Longest sleep, and so the longest delay of a stop.
 const SLEEP_MAX: Duration = Duration::from_millis(50);
 
-/// Hands each order over at its time, in a thread of its own: the runtime's timers are a millisecond coarse. Ends with the
-/// plan, or when told to stop.
+/// Gives each order at its time. Runs in a separate thread because the runtime's timers have a
+/// resolution of a millisecond. Ends with the plan or with the run.
 pub(super) fn pace(
     plan: impl Iterator<Item = Due>,
     meter: &Meter,

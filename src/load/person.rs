@@ -1,4 +1,4 @@
-//! One person of a run: a task that obeys orders and listens to its connection.
+//! One participant of a load run: a task that executes orders and reads its connection.
 
 mod entering;
 mod hearing;
@@ -11,19 +11,20 @@ use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 use uuid::Uuid;
 
 use super::{
-    breach::Breach,
-    command::What,
-    fold::Fold,
-    frame::Farewell,
-    inbox::{Heard, Inbox, Pending},
+    client::{Client, Goodbye, Heard, Participants, Violation},
+    command::{Scheduled, What},
+    context::{ClientSpec, RoomCard, RunContext},
+    messages::Messages,
     meter::{Kind, count},
     socket::Socket,
-    stage::{RoomCard, Stage, Who},
 };
 
-/// Orders that wait for one person; more are counted as withheld.
+/// Orders that wait for one person. Further ones count as withheld.
 pub(super) const ORDERS_MAX: usize = 32;
-/// What a person is told to do.
+/// Commands without an answer at once: the server remembers as many for a resume.
+const UNANSWERED_MAX: usize = 64;
+
+/// What the plan asks of one person.
 #[derive(Debug)]
 pub(super) enum Order {
     /// Connect and join.
@@ -32,70 +33,64 @@ pub(super) enum Order {
     Act(What),
     /// Publish the next message.
     Say,
-    /// Lose the connection, resume.
+    /// Drop the connection and resume.
     Drop,
     /// Leave the room.
     Leave,
-    /// Tell what was seen.
+    /// Report what was seen.
     Tell(mpsc::UnboundedSender<Summary>),
 }
 
-/// An order with its time.
+/// An order with its scheduled time.
 #[derive(Debug)]
 pub(super) struct Due {
     /// In nanoseconds of the run.
     pub at_ns: u64,
-    /// Index of the person.
+    /// The person's place among all clients.
     pub to: usize,
-    /// What to do.
     pub order: Order,
 }
 
-/// What a person has seen of their room.
+/// What one person saw of the room.
 #[derive(Debug)]
 pub(super) struct Summary {
-    /// Counts the rooms.
     pub room: usize,
-    /// Counts the people of the room.
     pub seat: usize,
-    /// The last event; none: outside.
+    /// The last event. `None` outside the room.
     pub last_seq: Option<u64>,
-    /// When the stay began, in nanoseconds of the run.
+    /// The start of the stay, in nanoseconds of the run.
     pub stay_from_ns: u64,
-    /// Messages heard in the stay; none: a snapshot replaced some.
+    /// Chat messages received in the stay. `None` if a snapshot replaced some.
     pub messages: Option<u64>,
     /// Commands without an answer.
     pub unanswered: usize,
-    /// The room's state by its events; only of some.
-    pub fold: Option<Fold>,
+    /// The participants as events told them. `None` if this person does not keep them.
+    pub participants: Option<Participants>,
 }
 
 /// One person.
 pub(super) struct Person {
-    stage: Arc<Stage>,
-    who: Who,
-    /// The room.
+    context: Arc<RunContext>,
+    spec: ClientSpec,
     room: Arc<RoomCard>,
-    inbox: Inbox<What>,
-    /// The connection; none: outside.
+    client: Client<Scheduled>,
+    messages: Messages,
+    /// `None` outside the room.
     socket: Option<Socket>,
-    /// Id of the next command.
-    next_id: u64,
-    /// Messages published.
+    /// Published chat messages.
     said: u32,
-    /// Commands sent because of what came.
+    /// Commands sent in reply to messages.
     replied: u64,
-    /// When the last stay began; 0: never.
+    /// The start of the last stay. 0 before the first.
     stay_from_ns: u64,
-    /// What the server said before it closes.
-    farewell: Option<Farewell>,
-    /// To be sent when the frame at hand has been dealt with.
+    /// The `Goodbye` of the last connection.
+    goodbye: Option<Goodbye>,
+    /// Commands to send after the message at hand.
     replies: Vec<What>,
-    /// Emptied after each frame, kept for its memory.
-    heard: Vec<Heard<What>>,
+    /// Empty between messages; kept to reuse its memory.
+    heard: Vec<Heard<Scheduled>>,
 }
 
-/// What happened next.
 enum Step {
     Ordered(Option<Due>),
     Frame(Utf8Bytes),
@@ -104,42 +99,38 @@ enum Step {
 }
 
 impl Person {
-    /// Somebody outside.
-    pub fn new(stage: Arc<Stage>, room: Arc<RoomCard>, who: Who) -> Self {
-        let inbox = Inbox::new(
-            stage.options.size,
-            stage.options.is_bare,
-            stage.is_folding(&who),
-        );
+    pub fn new(context: Arc<RunContext>, room: Arc<RoomCard>, spec: ClientSpec) -> Self {
+        let client = Client::new(context.keeps_participants(&spec));
+        let messages = Messages::new(context.options.size, context.options.is_bare);
         Self {
-            stage,
-            who,
+            context,
+            spec,
             room,
-            inbox,
+            client,
+            messages,
             socket: None,
-            next_id: 1,
             said: 0,
             replied: 0,
             stay_from_ns: 0,
-            farewell: None,
+            goodbye: None,
             replies: Vec::new(),
             heard: Vec::new(),
         }
     }
 
-    /// Obeys and listens until there are no more orders; then leaves.
+    /// Runs until there are no more orders, then leaves.
     pub async fn run(mut self, mut orders: mpsc::Receiver<Due>) {
         loop {
             match self.step(&mut orders).await {
                 Step::Ordered(None) => break,
-                Step::Ordered(Some(due)) => Box::pin(self.obey(due)).await,
+                Step::Ordered(Some(due)) => Box::pin(self.execute(due)).await,
                 Step::Frame(text) => self.hear(&text).await,
                 Step::Silence => {}
                 Step::Closed => Box::pin(self.lost()).await,
             }
         }
-        let stage = Arc::clone(&self.stage);
-        let _permit = stage.leaving.acquire().await;
+        let context = Arc::clone(&self.context);
+        let _permit = context.leaving.acquire().await;
         Box::pin(self.leave()).await;
     }
 
@@ -154,28 +145,28 @@ impl Person {
         }
     }
 
-    async fn obey(&mut self, due: Due) {
-        let meter = &self.stage.meter;
+    async fn execute(&mut self, due: Due) {
+        let meter = &self.context.meter;
         match due.order {
             Order::Join => {
                 // The ramp is not measured.
-                if !self.stage.options.profile.has_ramp() {
-                    meter.record(Kind::Late, self.who.index, due.at_ns);
+                if !self.context.options.profile.has_ramp() {
+                    meter.record(Kind::Late, self.spec.index, due.at_ns);
                 }
                 self.join(due.at_ns).await;
             }
             Order::Act(what) => {
-                meter.record(Kind::Late, self.who.index, due.at_ns);
+                meter.record(Kind::Late, self.spec.index, due.at_ns);
                 self.send(what, due.at_ns).await;
             }
             Order::Say => {
-                meter.record(Kind::Late, self.who.index, due.at_ns);
+                meter.record(Kind::Late, self.spec.index, due.at_ns);
                 self.send(What::Say(self.said + 1), due.at_ns).await;
             }
             Order::Drop => self.drop_and_resume(due.at_ns).await,
             Order::Leave => self.leave().await,
             Order::Tell(to) => {
-                // Whoever asked may have given up waiting.
+                // The receiver may have given up waiting.
                 let _ = to.send(self.summary());
             }
         }
@@ -183,38 +174,40 @@ impl Person {
 
     /// Sends a command, if it may be sent now.
     async fn send(&mut self, what: What, due_ns: u64) {
-        let counts = &self.stage.meter.counts;
-        let is_bare = self.stage.options.is_bare;
+        let counts = &self.context.meter.counts;
+        let is_bare = self.context.options.is_bare;
         count(&counts.commands_offered);
-        let may_ask = self.inbox.last_seq().is_some() && self.inbox.may_ask();
+        let may_ask =
+            self.client.last_seq().is_some() && self.client.pending.len() < UNANSWERED_MAX;
         let Some(socket) = self.socket.as_mut().filter(|_| may_ask) else {
             count(&counts.commands_withheld);
             return;
         };
-        let id = self.next_id;
-        self.next_id += 1;
         if let What::Say(number) = what {
             self.said = number;
         }
-        if is_bare {
+        let id = if is_bare {
+            // A target without callboard's protocol answers no command.
             count(&counts.commands_acked);
-            self.room.owe_message(&self.stage.meter);
-        }
-        self.inbox.asked(Pending { id, due_ns, what });
+            self.room.expect_message(&self.context.meter);
+            self.client.pending.take_id()
+        } else {
+            self.client.pending.ask(Scheduled { what, due_ns })
+        };
         count(&counts.requests);
-        let frame = what.frame(id, self.who.seat, due_ns);
-        // A connection that takes nothing more is seen as lost by the reading side.
+        let frame = what.frame(id, self.spec.seat, due_ns);
+        // The reading side notices a broken connection.
         let _ = socket.send(Message::text(frame)).await;
     }
 
-    /// Sends a command that is due now.
+    /// Sends a command now.
     pub async fn send_now(&mut self, what: What) {
-        self.send(what, self.stage.meter.now_ns()).await;
+        self.send(what, self.context.meter.now_ns()).await;
     }
 
-    /// Listens until all commands are answered and so many others were sent because of what came, or the stay is lost.
+    /// Reads until all commands are answered and this many replies were sent, or the stay is lost.
     pub async fn listen(&mut self, replies: u64) {
-        while self.replied < replies || self.inbox.pending().len() > 0 {
+        while self.replied < replies || !self.client.pending.is_empty() {
             let Some(socket) = &mut self.socket else {
                 return;
             };
@@ -226,47 +219,47 @@ impl Person {
         }
     }
 
-    /// Whether in the room.
     pub fn is_inside(&self) -> bool {
         self.socket.is_some()
     }
 
-    /// Whether ever in the room.
     pub fn has_been_inside(&self) -> bool {
         self.stay_from_ns > 0
     }
 
-    /// Who; none has it in a target without rules.
+    /// Returns the user id, which is nil for a bare target.
     pub fn user_id(&self) -> Uuid {
         self.room
             .users
-            .get(self.who.seat)
+            .get(self.spec.seat)
             .copied()
             .unwrap_or_default()
     }
 
-    /// What was seen, for the comparison with the others.
     fn summary(&self) -> Summary {
+        let keeps = self.context.keeps_participants(&self.spec);
         Summary {
-            room: self.who.room,
-            seat: self.who.seat,
-            last_seq: self.socket.as_ref().and_then(|_| self.inbox.last_seq()),
+            room: self.spec.room,
+            seat: self.spec.seat,
+            last_seq: self.socket.as_ref().and_then(|_| self.client.last_seq()),
             stay_from_ns: self.stay_from_ns,
-            messages: (!self.inbox.has_gap).then_some(self.inbox.messages),
-            unanswered: self.inbox.pending().len(),
-            fold: self.inbox.fold.clone(),
+            messages: (!self.messages.has_gap).then_some(self.messages.count),
+            unanswered: self.client.pending.len(),
+            participants: keeps.then(|| self.client.participants.clone()),
         }
     }
 
-    fn broken(&self, name: &'static str, seen: String) {
-        let breach = Breach::new(name, seen);
-        self.stage
-            .breaches
-            .add(self.who.room, self.who.seat, &breach);
+    fn violate(&self, promise: &'static str, what: &str) {
+        self.report(&Violation::new(promise, what));
+    }
+
+    fn report(&self, violation: &Violation) {
+        let violations = &self.context.violations;
+        violations.add(self.spec.room, self.spec.seat, violation);
     }
 }
 
-/// What a message of the library means.
+/// Maps a message of the library.
 fn step_of(message: Option<Result<Message, tungstenite::Error>>) -> Step {
     match message {
         Some(Ok(Message::Text(text))) => Step::Frame(text),

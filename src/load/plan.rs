@@ -1,4 +1,4 @@
-//! Who does what when: the arrivals of each profile, fixed by the seed before the server answers anything.
+//! The schedule of each profile. The seed fixes it before the run.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
@@ -16,7 +16,8 @@ const STATE_SECS: f64 = 20.0;
 const CHAT_SECS: f64 = 30.0;
 /// Mean time between two acts of a room's host, in seconds.
 const HOST_SECS: f64 = 60.0;
-/// How long a room of a storm is empty, at least, before it is filled again: longer than a leave takes.
+/// How long a room of a storm is empty, at least, before it is filled again: longer than a leave
+/// takes.
 const EMPTY_SECS: f64 = 2.0;
 /// Nanoseconds of a second.
 const SECOND_NS: f64 = 1e9;
@@ -75,7 +76,7 @@ fn gap_ns(random: &mut SmallRng, mean_secs: f64) -> u64 {
     (-uniform.ln() * mean_secs * SECOND_NS) as u64
 }
 
-/// Everybody joins, evenly over the ramp, one room after the other.
+/// All clients join, evenly over the ramp, one room after the other.
 pub(super) fn ramp(people: usize, window: Window) -> impl Iterator<Item = Due> {
     let length_ns = u128::from(window.until_ns - window.from_ns);
     (0..people).map(move |to| {
@@ -107,7 +108,7 @@ pub(super) fn broadcast(
     })
 }
 
-/// Everybody drops at once.
+/// All clients drop at once.
 pub(super) fn drops(people: usize, at_ns: u64) -> impl Iterator<Item = Due> {
     (0..people).map(move |to| Due {
         at_ns,
@@ -116,8 +117,8 @@ pub(super) fn drops(people: usize, at_ns: u64) -> impl Iterator<Item = Due> {
     })
 }
 
-/// Rooms are filled one after the other, so many joins a second. When all have been used, each is emptied some time before its
-/// turn comes again.
+/// Rooms are filled one after the other at this rate of joins. After the last room, each is emptied
+/// some time before it is filled again.
 pub(super) fn storm(
     rooms: usize,
     size: usize,
@@ -157,7 +158,7 @@ fn rooms_ahead(rooms: usize, size: usize, per_sec: f64) -> usize {
     ahead.clamp(1, (rooms / 2).max(1))
 }
 
-/// What somebody in a meeting does again and again.
+/// What a participant of a meeting does repeatedly.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Habit {
     State,
@@ -175,7 +176,8 @@ impl Habit {
     }
 }
 
-/// What people in meetings do at `pace` times the real rate. `users` are the people by room and seat.
+/// What people in meetings do at `pace` times the real rate. `users` are the people by room and
+/// seat.
 pub(super) fn meeting(
     users: Vec<Vec<Uuid>>,
     seed: u64,

@@ -7,11 +7,11 @@ use url::Url;
 
 use super::{
     commits::Commits,
+    context::RunContext,
     machine::ServerUse,
     meter::{Kind, Latency, Second},
     options::Profile,
     plan::Window,
-    stage::Stage,
 };
 
 /// Share of its cores from which on the load tool slows itself down.
@@ -140,7 +140,7 @@ pub struct Connections {
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Sessions {
-    /// Calls that somebody joined.
+    /// Calls with a join.
     pub expected: usize,
     /// Those of them that SQL has as one closed session.
     pub recorded: usize,
@@ -191,12 +191,16 @@ impl Measured {
 
 impl Report {
     /// Of a run that is over.
-    pub(super) fn new(stage: &Stage, measured: Measured, sessions: Option<Sessions>) -> Self {
-        let options = &stage.options;
-        let meter = &stage.meter;
+    pub(super) fn new(
+        context: &RunContext,
+        measured: Measured,
+        sessions: Option<Sessions>,
+    ) -> Self {
+        let options = &context.options;
+        let meter = &context.meter;
         let counts = &meter.counts;
         let of = |counter: &AtomicU64| counter.load(Relaxed);
-        let (violations, violations_beyond) = stage.breaches.taken();
+        let (violations, violations_beyond) = context.violations.listed();
         let withheld = of(&counts.commands_withheld);
         let window_secs = measured.secs();
         let sessions = sessions.unwrap_or_default();
@@ -248,7 +252,7 @@ impl Report {
             sessions,
             violations,
             violations_beyond,
-            generator: generator(stage, measured.own_cpu_secs, window_secs),
+            generator: generator(context, measured.own_cpu_secs, window_secs),
             server: measured.server,
             commits: measured.commits,
             series: meter.seconds(),
@@ -263,10 +267,10 @@ impl Report {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "cores are few")]
-fn generator(stage: &Stage, cpu_secs: f64, window_secs: f64) -> Generator {
+fn generator(context: &RunContext, cpu_secs: f64, window_secs: f64) -> Generator {
     let machine = std::thread::available_parallelism().map_or(1, usize::from);
-    let cores = stage.options.threads.min(machine);
-    let late_us = stage.meter.latency(Kind::Late);
+    let cores = context.options.threads.min(machine);
+    let late_us = context.meter.latency(Kind::Late);
     let is_busy = cpu_secs > BUSY_SHARE * cores as f64 * window_secs;
     Generator {
         cpu_secs,

@@ -1,4 +1,5 @@
-//! The end of a window: what is under way arrives, then what everybody saw is compared, with each other and with the server.
+//! The end of a window: pending messages arrive, then the views of all clients and of the server
+//! are compared.
 
 use std::{
     collections::BTreeMap,
@@ -10,48 +11,58 @@ use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
 
 use super::{
-    api::Api, breach::Breach, crew::Crew, fold::Fold, person::Summary, plan::Window, stage::Stage,
+    api::Api,
+    client::{Participants, Violation},
+    clients::Clients,
+    context::RunContext,
+    person::Summary,
+    plan::Window,
 };
 
-/// Longest wait for answers and messages that are under way.
+/// Longest wait for pending answers and messages.
 const ARRIVAL_DEADLINE: Duration = Duration::from_secs(30);
 /// Longest wait for messages when all commands are answered.
 const DELIVERY_DEADLINE: Duration = Duration::from_secs(5);
-/// How long people may see different things.
+/// How long the views of clients may differ.
 const AGREEMENT_DEADLINE: Duration = Duration::from_secs(10);
-/// Between two looks at counters.
+/// Interval of reading the counters.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-/// Between two comparisons.
+/// Interval of comparisons.
 const COMPARE_INTERVAL: Duration = Duration::from_millis(500);
-/// Rooms asked for at once.
+/// Concurrent requests for rooms.
 const ASKING_MAX: usize = 16;
 
-/// A breach and where.
-type Found = (usize, usize, Breach);
+/// Room, seat and violation.
+type Found = (usize, usize, Violation);
 
-/// Waits, compares, notes what is broken.
-pub(super) async fn settle(stage: &Stage, crew: &Crew, api: Option<&Api>, window: Window) {
-    until_arrived(stage).await;
+/// Waits, compares and adds the violations found.
+pub(super) async fn settle(
+    context: &RunContext,
+    clients: &Clients,
+    api: Option<&Api>,
+    window: Window,
+) {
+    until_arrived(context).await;
     let deadline = Instant::now() + AGREEMENT_DEADLINE;
     let found = loop {
-        let summaries = crew.summaries().await;
-        let mut found = compare(stage, &summaries, window);
+        let summaries = clients.summaries().await;
+        let mut found = compare(context, &summaries, window);
         if let Some(api) = api {
-            found.extend(compare_with_server(stage, api, &summaries).await);
+            found.extend(compare_with_server(context, api, &summaries).await);
         }
         if found.is_empty() || Instant::now() > deadline {
             break found;
         }
         sleep(COMPARE_INTERVAL).await;
     };
-    for (room, seat, breach) in &found {
-        stage.breaches.add(*room, *seat, breach);
+    for (room, seat, violation) in &found {
+        context.violations.add(*room, *seat, violation);
     }
 }
 
-/// Until every command is answered and every message has arrived, or for too long.
-async fn until_arrived(stage: &Stage) {
-    let meter = &stage.meter;
+/// Waits until every command is answered and every message has arrived, or until the deadline.
+async fn until_arrived(context: &RunContext) {
+    let meter = &context.meter;
     let mut deadline = Instant::now() + ARRIVAL_DEADLINE;
     let mut is_answered = false;
     while Instant::now() < deadline {
@@ -68,8 +79,8 @@ async fn until_arrived(stage: &Stage) {
     }
 }
 
-/// What people saw, against each other and against what was acked.
-fn compare(stage: &Stage, summaries: &[Summary], window: Window) -> Vec<Found> {
+/// Compares the views of all clients with each other and with the acknowledged messages.
+fn compare(context: &RunContext, summaries: &[Summary], window: Window) -> Vec<Found> {
     let mut last_seqs: BTreeMap<usize, u64> = BTreeMap::new();
     for one in summaries {
         let last = last_seqs.entry(one.room).or_default();
@@ -77,20 +88,20 @@ fn compare(stage: &Stage, summaries: &[Summary], window: Window) -> Vec<Found> {
     }
     let mut found = Vec::new();
     for one in summaries {
-        let acked = stage.rooms[one.room].acked.load(Relaxed);
-        let breaches = judge(one, last_seqs[&one.room], acked, window);
-        found.extend(breaches.map(|breach| (one.room, one.seat, breach)));
+        let acked = context.rooms[one.room].acked.load(Relaxed);
+        let violations = check(one, last_seqs[&one.room], acked, window);
+        found.extend(violations.map(|violation| (one.room, one.seat, violation)));
     }
     found
 }
 
-/// What is wrong with what one person saw of a room whose last event, and number of messages, are these.
-fn judge(
+/// Checks one client's view against the room's last event and its number of acknowledged messages.
+fn check(
     one: &Summary,
     last_seq: u64,
     acked: u64,
     window: Window,
-) -> impl Iterator<Item = Breach> + use<> {
+) -> impl Iterator<Item = Violation> + use<> {
     let is_inside = one.last_seq.is_some();
     let is_behind = one.last_seq.is_some_and(|seq| seq < last_seq);
     let was_there = is_inside && one.stay_from_ns <= window.from_ns;
@@ -101,40 +112,44 @@ fn judge(
     [
         is_behind.then(|| {
             let seen = format!("saw event {:?} last, others {last_seq}", one.last_seq);
-            Breach::new("one-order", seen)
+            Violation::new("one-order", &seen)
         }),
         messages.map(|messages| {
             let seen = format!("saw {messages} messages of {acked} acked ones");
-            Breach::new("durable-ack", seen)
+            Violation::new("durable-ack", &seen)
         }),
-        unanswered.map(|count| Breach::new("one-answer", format!("{count} commands unanswered"))),
+        unanswered
+            .map(|count| Violation::new("one-answer", &format!("{count} commands unanswered"))),
     ]
     .into_iter()
     .flatten()
 }
 
-/// What the events told, against `GET …/participants`.
-async fn compare_with_server(stage: &Stage, api: &Api, summaries: &[Summary]) -> Vec<Found> {
-    let mut by_room: BTreeMap<usize, Vec<(usize, &Fold)>> = BTreeMap::new();
+/// Compares the participants that events told with `GET …/participants`.
+async fn compare_with_server(context: &RunContext, api: &Api, summaries: &[Summary]) -> Vec<Found> {
+    let mut by_room: BTreeMap<usize, Vec<(usize, &Participants)>> = BTreeMap::new();
     for one in summaries.iter().filter(|one| one.last_seq.is_some()) {
-        if let Some(fold) = &one.fold {
-            by_room.entry(one.room).or_default().push((one.seat, fold));
+        if let Some(participants) = &one.participants {
+            by_room
+                .entry(one.room)
+                .or_default()
+                .push((one.seat, participants));
         }
     }
     let asked = by_room.into_iter().map(|(room, folds)| async move {
-        let id = stage.rooms[room].id.unwrap_or_default();
-        let answer = api.participants(&stage.target_of(room).base, id).await;
+        let id = context.rooms[room].id.unwrap_or_default();
+        let answer = api.participants(&context.target_of(room).base, id).await;
         let (told, wrong) = match answer {
-            Ok(participants) => (Some(Fold::of(&participants)), None),
+            Ok(participants) => (Some(Participants::of(&participants)), None),
             Err(fault) => (None, Some(fault.to_string())),
         };
-        let differs = move |(seat, fold): (usize, &Fold)| {
-            let seen = match (&told, &wrong) {
-                (Some(told), _) if told == fold => return None,
+        let differs = move |(seat, seen): (usize, &Participants)| {
+            let what = match (&told, &wrong) {
+                (Some(told), _) if told.digest() == seen.digest() => return None,
                 (Some(_), _) => "the events tell other people than the server".to_owned(),
                 (None, wrong) => format!("the server does not tell: {wrong:?}"),
             };
-            Some((room, seat, Breach::new("same-state", seen)))
+            Some((room, seat, Violation::new("same-state", &what)))
         };
         folds
             .into_iter()
@@ -165,18 +180,18 @@ mod tests {
             stay_from_ns: 5,
             messages: Some(4),
             unanswered: 0,
-            fold: None,
+            participants: None,
         }
     }
 
     fn names(one: &Summary, last_seq: u64, acked: u64) -> Vec<&'static str> {
-        judge(one, last_seq, acked, WINDOW)
-            .map(|breach| breach.name)
+        check(one, last_seq, acked, WINDOW)
+            .map(|violation| violation.promise)
             .collect()
     }
 
     #[test]
-    fn what_everybody_saw_is_no_breach() {
+    fn what_everybody_saw_is_no_violation() {
         assert!(names(&summary(), 9, 4).is_empty());
     }
 

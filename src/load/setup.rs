@@ -1,4 +1,4 @@
-//! The house before the doors open: nodes, rooms, places and tokens.
+//! What a run needs before the first join: nodes, rooms, users and tokens.
 
 use std::sync::{
     Arc,
@@ -12,52 +12,48 @@ use uuid::Uuid;
 use super::{
     LoadError,
     api::{Api, ApiFault, MadeRoom},
+    context::{ClientSpec, RoomCard},
     options::{Options, Profile},
     socket::Target,
-    stage::{RoomCard, Who},
     ticket::{Signer, holder},
 };
 
-/// Rooms made at once.
+/// Concurrent requests for new rooms.
 const MAKING_MAX: usize = 32;
-/// Seats beyond the people of a room: somebody who comes back as new must not find it full.
+/// Seats beyond the clients of a room: a client that joins anew must not find it full.
 const SPARE_SEATS: usize = 8;
 
-/// All that must be there before the first join.
-pub(super) struct House {
-    /// The nodes.
+/// What exists before the first join.
+pub(super) struct Setup {
     pub targets: Vec<Target>,
-    /// The rooms.
     pub rooms: Vec<Arc<RoomCard>>,
-    /// Everybody.
-    pub people: Vec<Who>,
-    /// The HTTP API; none: a bare target has none.
+    pub specs: Vec<ClientSpec>,
+    /// `None` for a bare target.
     pub api: Option<Api>,
-    /// The owner of all rooms.
+    /// The host of all rooms.
     pub host_id: Uuid,
 }
 
-/// Prepares it.
-pub(super) async fn prepare(options: &Options) -> Result<House, LoadError> {
+pub(super) async fn prepare(options: &Options) -> Result<Setup, LoadError> {
     let mut targets = Vec::new();
     for url in &options.urls {
         let target = Target::of(url).await;
         targets.push(target.map_err(|fault| LoadError::Setup(fault.to_string()))?);
     }
-    let mut house = House {
+    let mut setup = Setup {
         targets,
         rooms: Vec::new(),
-        people: Vec::new(),
+        specs: Vec::new(),
         api: None,
         host_id: Uuid::nil(),
     };
     let Some(key) = options.key.as_deref().filter(|_| !options.is_bare) else {
-        house.fill_bare(options);
-        return Ok(house);
+        setup.add_bare_rooms(options);
+        return Ok(setup);
     };
     let api = Api::new(key)?;
-    house.host_id = api.create_host(&house.targets[0].base).await?;
-    // Calls make their own rooms.
+    setup.host_id = api.create_host(&setup.targets[0].base).await?;
+    // Each call makes its own room.
     let rooms = match options.profile {
         Profile::Churn => 0,
         Profile::Meeting
@@ -66,15 +62,15 @@ pub(super) async fn prepare(options: &Options) -> Result<House, LoadError> {
         | Profile::Idle
         | Profile::Reconnect => options.rooms,
     };
-    let made = house.make_rooms(&api, rooms, options.size).await?;
+    let made = setup.make_rooms(&api, rooms, options.size).await?;
     for room in made {
-        house.furnish(key, &room, options.size)?;
+        setup.add_room(key, &room, options.size)?;
     }
-    house.api = Some(api);
-    Ok(house)
+    setup.api = Some(api);
+    Ok(setup)
 }
 
-impl House {
+impl Setup {
     async fn make_rooms(
         &self,
         api: &Api,
@@ -93,8 +89,8 @@ impl House {
             .await
     }
 
-    /// A room's people: the owner of all rooms, and guests.
-    fn furnish(&mut self, key: &str, made: &MadeRoom, size: usize) -> Result<(), LoadError> {
+    /// Adds a room with the host and guests.
+    fn add_room(&mut self, key: &str, made: &MadeRoom, size: usize) -> Result<(), LoadError> {
         let unreadable = || LoadError::Setup("the key or the join token cannot be read".to_owned());
         let signer = Signer::new(key, &made.join_token).ok_or_else(unreadable)?;
         let host = holder(&made.join_token).ok_or_else(unreadable)?;
@@ -111,8 +107,8 @@ impl House {
         Ok(())
     }
 
-    /// Rooms 1 to n, tokens that nobody reads.
-    fn fill_bare(&mut self, options: &Options) {
+    /// Adds rooms 1 to n without valid tokens.
+    fn add_bare_rooms(&mut self, options: &Options) {
         for room in 0..options.rooms {
             for seat in 0..options.size {
                 self.seat(room, seat, "none".to_owned());
@@ -123,8 +119,8 @@ impl House {
     }
 
     fn seat(&mut self, room: usize, seat: usize, token: String) {
-        self.people.push(Who {
-            index: self.people.len(),
+        self.specs.push(ClientSpec {
+            index: self.specs.len(),
             room,
             seat,
             token,
@@ -132,7 +128,7 @@ impl House {
     }
 }
 
-/// A room without anybody.
+/// Returns a room without clients.
 pub(super) fn card(name: String, id: Option<Uuid>, users: Vec<Uuid>) -> Arc<RoomCard> {
     Arc::new(RoomCard {
         id,

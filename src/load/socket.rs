@@ -1,4 +1,4 @@
-//! One WebSocket to a node: from which address, with which buffers.
+//! One WebSocket to a node, from a chosen address and with small buffers.
 
 use std::{
     io,
@@ -24,23 +24,23 @@ use url::Url;
 
 use crate::protocol::SUB_PROTOCOL;
 
-/// Bytes read at once, and kept by every connection: many connections must fit.
+/// The read buffer of each connection, small because there are many.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
-/// Longest frame of a server: the snapshot of the largest room.
+/// Longest message: the snapshot of the largest room.
 const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// The first of the ports that are connected from, and their number: those that Linux chooses from by default (ip(7)).
+/// The first source port and the number of source ports: the default range of Linux (ip(7)).
 const FIRST_PORT: u16 = 32_768;
 const PORTS: u16 = 28_232;
-/// How many ports have been taken of each source, by the last part of its address.
+/// The number of ports taken of each source, by the last part of its address.
 static TAKEN: [AtomicU32; 256] = [const { AtomicU32::new(0) }; 256];
-/// Where all begin: anywhere, so that several load tools seldom meet.
+/// The first port is random, so that several load tools seldom collide.
 static BEGIN: LazyLock<u16> = LazyLock::new(|| rand::random_range(0..PORTS));
 
 /// A connection to a node.
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// Why there is no connection.
+/// Why connecting failed.
 #[derive(Debug, Error)]
 pub(super) enum ConnectFault {
     /// 503 or 429.
@@ -56,12 +56,11 @@ pub(super) enum ConnectFault {
 pub(super) struct Target {
     /// Base of its HTTP API, with a slash at the end.
     pub base: Url,
-    /// Where it listens.
     address: SocketAddr,
 }
 
 impl Target {
-    /// Looks the host up once.
+    /// Resolves the host.
     pub async fn of(url: &Url) -> Result<Self, ConnectFault> {
         let mut base = url.clone();
         if !base.path().ends_with('/') {
@@ -73,13 +72,13 @@ impl Target {
         })
     }
 
-    /// The signal URL of a room.
+    /// Returns the signal URL of a room.
     pub fn signal_url(&self, room: &str) -> String {
         let base = self.base.as_str().replacen("http", "ws", 1);
         format!("{base}v1/rooms/{room}/signal")
     }
 
-    /// Connects to a signal URL of this node, from a source if there is a choice.
+    /// Connects to a signal URL of this node.
     pub async fn open(&self, url: &str, source: Option<u8>) -> Result<Socket, ConnectFault> {
         open(url, self.address, source).await
     }
@@ -133,9 +132,9 @@ async fn open(url: &str, address: SocketAddr, source: Option<u8>) -> Result<Sock
     }
 }
 
-/// Connects from an address of 127.0.0/24, from one port after the other. The kernel's own choice for a bound address looks at many
-/// ports, also those of connections that ended within the last minute: after some ten thousand it takes longer than all the rest.
-/// Those that others have, or connections of before, are passed over; at most so many are tried.
+/// Connects from an address of 127.0.0/24 and the next port. The kernel's own choice of a port for
+/// a bound address gets slow after some ten thousand connections. Ports in use are skipped. Fails
+/// after `ports_max` of them.
 async fn connect_from(source: u8, address: SocketAddr, ports_max: u16) -> io::Result<TcpStream> {
     let from = Ipv4Addr::new(127, 0, 0, source);
     let mut tried = 1;
@@ -160,7 +159,7 @@ fn is_port_taken(error: &io::Error) -> bool {
     [io::ErrorKind::AddrInUse, io::ErrorKind::AddrNotAvailable].contains(&error.kind())
 }
 
-/// The next one after so many were taken.
+/// Returns the next port after this many.
 fn port(taken: u32) -> u16 {
     let at = taken.wrapping_add(u32::from(*BEGIN)) % u32::from(PORTS);
     FIRST_PORT + u16::try_from(at).unwrap_or_default()

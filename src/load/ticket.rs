@@ -1,4 +1,5 @@
-//! Join tokens that the load tool signs itself with the secret of its API key: people cost the server no request.
+//! Join tokens that the load tool signs itself with the secret of its API key: people cost the
+//! server no request.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Deserialize;
@@ -33,7 +34,7 @@ struct Known {
 }
 
 impl Signer {
-    /// With a key, and a token of the server that tells the tenant; none: one of the two cannot be read.
+    /// Takes the tenant from a token of the server. `None` if the key or the token is unreadable.
     pub fn new(key: &str, join_token: &str) -> Option<Self> {
         let key = ApiKeyText::parse(key)?;
         let now_secs = u64::try_from(Timestamp::from(chrono::Utc::now()).0 / 1_000).ok()?;

@@ -242,7 +242,7 @@ async fn the_lobby_reaches_those_who_wait_behind_the_hop() {
         let mut alice = room.alice().await;
         let person = room.person("Bob").await;
         let mut bob = pair.at_entry(&room, &person);
-        assert_eq!(bob.knock().await["type"], "LobbyWaiting");
+        assert_eq!(bob.try_join().await["type"], "LobbyWaiting");
         alice.next_of("LobbyChanged").await;
         alice
             .command(json!({"type": "AdmitParticipant", "userId": person.user_id}))

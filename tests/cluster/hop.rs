@@ -189,7 +189,7 @@ async fn an_owner_that_dies_sends_its_people_away_to_come_back_at_once() {
         let goodbye = bob.expect_goodbye("moved", 4009, "reconnect").await;
         assert!(goodbye["retryAfterMs"].is_u64(), "{goodbye}");
         bob.try_resume().await;
-        bob.command(json!({"type": "SendMessage", "text": "we go on here"}))
+        bob.command(json!({"type": "SendMessage", "text": "we continue here"}))
             .await;
         assert_eq!(pair.entry.metric("callboard_rooms", &[]).await, 1.0);
     })

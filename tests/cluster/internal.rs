@@ -111,7 +111,9 @@ async fn a_question_that_was_passed_on_is_not_passed_on_again() {
         let path = format!("/internal/rooms/{id}/ask");
         let answer = ask(&pair.entry, &Method::POST, &path, Some(&bearer)).await;
         answer.expect_problem(421, "moved");
-        let said = knock(&pair.entry, id, home, entry).await.expect("upgraded");
+        let said = join_as(&pair.entry, id, home, entry)
+            .await
+            .expect("upgraded");
         assert_eq!(said[0]["type"], "Error");
         assert_eq!(said[0]["code"], "unavailable");
         assert_eq!(said[1]["type"], "Goodbye");
@@ -129,7 +131,7 @@ async fn nodes_that_each_believe_the_other_has_the_room_do_not_loop() {
         let (home, entry) = (node_id(&pair.home).await, node_id(&pair.entry).await);
         let key = format!("room:{{{}}}", room.room_id);
         let redis = &pair.home.outside().redis;
-        // A copy of the room under another id, owned by turns by whoever is not asked.
+        // A copy of the room under another id. Each node is told that the other owns it.
         let ghost = Uuid::new_v4();
         let () = redis.command(&["COPY", &key, &format!("room:{{{ghost}}}")]);
         for (owner, asked, server) in [(home, entry, &pair.entry), (entry, home, &pair.home)] {
@@ -168,7 +170,7 @@ async fn a_node_says_since_when_it_has_the_mirror() {
 }
 
 /// Joins over the internal WebSocket; everything that is said.
-async fn knock(
+async fn join_as(
     server: &Server,
     room: RoomId,
     issuer: NodeId,

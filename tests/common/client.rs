@@ -1,4 +1,4 @@
-//! One person over WebSocket, through a third-party client library, with a readable model of what that person sees.
+//! One client over WebSocket, through a third-party library, with a readable view of the room.
 
 use std::{
     sync::{Arc, MutexGuard},
@@ -20,7 +20,7 @@ pub const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
 /// Frames shown when a wait was in vain.
 const FRAMES_SHOWN: usize = 12;
 
-/// One person and their connection, if there is one.
+/// One client and its connection, if it has one.
 pub struct TestClient {
     /// For messages of failing tests.
     pub name: String,
@@ -30,7 +30,7 @@ pub struct TestClient {
     pub room_id: String,
     /// Sent in `JoinRoom`.
     pub token: String,
-    /// Bytes of the receive buffer; none: the system's choice.
+    /// Bytes of the receive buffer. `None` for the system's default.
     pub receive_buffer_bytes: Option<u32>,
     /// The sending half.
     sink: Option<SplitSink<Socket, Message>>,
@@ -47,7 +47,7 @@ pub struct TestClient {
 }
 
 impl TestClient {
-    /// A person who is not connected yet.
+    /// Returns a client without a connection.
     pub fn new(name: &str, url: &str, room_id: &str, token: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -64,7 +64,7 @@ impl TestClient {
         }
     }
 
-    /// Opens the WebSocket and says nothing.
+    /// Opens the WebSocket and sends nothing.
     pub async fn connect(&mut self) {
         self.drop_abruptly().await;
         let socket = timeout(ANSWER_DEADLINE, open(&self.url, self.receive_buffer_bytes))
@@ -81,31 +81,31 @@ impl TestClient {
         )));
     }
 
-    /// Connects and asks to join; the first answer, whatever it is.
-    pub async fn knock(&mut self) -> Value {
+    /// Connects and asks to join. Returns the first answer.
+    pub async fn try_join(&mut self) -> Value {
         self.connect().await;
         let join = json!({"type": "JoinRoom", "roomId": self.room_id, "token": self.token});
         let id = self.post(join).await;
         self.answer(id).await
     }
 
-    /// Joins; the `RoomJoined`.
+    /// Joins and returns the `RoomJoined`.
     pub async fn join(&mut self) -> Value {
-        let joined = self.knock().await;
+        let joined = self.try_join().await;
         assert_eq!(joined["type"], "RoomJoined", "{}: {joined}", self.name);
         joined
     }
 
     /// Must be refused with this code, then sent away with this close code and action.
     pub async fn join_expect_error(&mut self, code: &str, close: u16, action: &str) {
-        let refused = self.knock().await;
+        let refused = self.try_join().await;
         assert_eq!(refused["type"], "Error", "{}: {refused}", self.name);
         assert_eq!(refused["code"], code, "{}: {refused}", self.name);
         assert!(refused["message"].is_string(), "{refused}");
         self.expect_goodbye(code, close, action).await;
     }
 
-    /// Connects and resumes with what was seen last; the first answer, whatever it is.
+    /// Connects and resumes after the last event seen. Returns the first answer.
     pub async fn try_resume(&mut self) -> Value {
         let resume = {
             let view = self.look();
@@ -114,7 +114,7 @@ impl TestClient {
         self.resume_with(resume).await
     }
 
-    /// The same with a hand-made `resume`.
+    /// The same with a `resume` of the test's own.
     pub async fn resume_with(&mut self, resume: Value) -> Value {
         self.connect().await;
         let join = json!({"type": "JoinRoom", "roomId": self.room_id, "token": self.token, "resume": resume});
@@ -122,14 +122,14 @@ impl TestClient {
         self.answer(id).await
     }
 
-    /// Resumes; the `RoomResumed`.
+    /// Resumes and returns the `RoomResumed`.
     pub async fn resume(&mut self) -> Value {
         let resumed = self.try_resume().await;
         assert_eq!(resumed["type"], "RoomResumed", "{}: {resumed}", self.name);
         resumed
     }
 
-    /// Sends a command with the next id and does not wait; the id.
+    /// Sends a command with the next id and returns the id.
     pub async fn post(&mut self, command: Value) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
@@ -137,7 +137,7 @@ impl TestClient {
         id
     }
 
-    /// Sends a command under a given id; answers to an earlier one of that id are forgotten.
+    /// Sends a command under a given id and forgets earlier answers under it.
     pub async fn post_as(&mut self, id: u64, mut command: Value) {
         command["id"] = id.into();
         self.next_id = self.next_id.max(id + 1);
@@ -151,7 +151,7 @@ impl TestClient {
         self.answer(id).await
     }
 
-    /// Sends a command that must succeed; its `Ack`.
+    /// Sends a command that must succeed and returns its `Ack`.
     pub async fn command(&mut self, command: Value) -> Value {
         let said = command.to_string();
         let ack = self.send(command).await;
@@ -167,7 +167,7 @@ impl TestClient {
         assert_eq!(error["code"], code, "{} said {said}: {error}", self.name);
     }
 
-    /// The first answer to a command.
+    /// Returns the first answer to a command.
     pub async fn answer(&self, id: u64) -> Value {
         self.until(&format!("the answer to {id}"), |view| {
             view.answers.get(&id).and_then(|all| all.first().cloned())
@@ -175,7 +175,7 @@ impl TestClient {
         .await
     }
 
-    /// The next frame, after those taken before, that fits; those between are skipped.
+    /// Returns the next message that fits and skips those before it.
     pub async fn next(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let from = self.cursor;
         let (at, frame) = self
@@ -214,7 +214,7 @@ impl TestClient {
         }
     }
 
-    /// Waits until this event, and so everything before it, has been seen.
+    /// Waits until this event has been seen.
     pub async fn until_seq(&self, seq: u64) {
         self.until(&format!("seq {seq}"), |view| {
             (view.seq >= seq).then_some(())
@@ -238,7 +238,7 @@ impl TestClient {
         goodbye
     }
 
-    /// Kills the TCP connection without a word.
+    /// Drops the TCP connection without a close frame.
     pub async fn drop_abruptly(&mut self) {
         self.sink = None;
         if let Some(reader) = self.reader.take() {
@@ -247,7 +247,7 @@ impl TestClient {
         }
     }
 
-    /// Leaves the connection open and takes nothing more from it.
+    /// Stops reading and leaves the connection open.
     pub fn stop_reading(&self) {
         self.reading.send_replace(false);
     }
@@ -262,18 +262,18 @@ impl TestClient {
         self.send_message(Message::text(text)).await;
     }
 
-    /// Sends any message; what a dying connection refuses is not an error here: the answer never comes.
+    /// Sends any message. A broken connection is no error here: the answer never comes.
     pub async fn send_message(&mut self, message: Message) {
         let sink = self.sink.as_mut().expect("the client is connected");
         let _ = timeout(ANSWER_DEADLINE, sink.send(message)).await;
     }
 
-    /// The model; never hold it across an await.
+    /// Locks the view. Never hold it across an await.
     pub fn look(&self) -> MutexGuard<'_, View> {
         self.shared
             .view
             .lock()
-            .expect("no test panics while looking")
+            .expect("no test panics with the view")
     }
 
     /// Own user id.
@@ -286,7 +286,7 @@ impl TestClient {
         self.look().seq
     }
 
-    /// How one person looks to this one; `Null` when not there.
+    /// Returns a participant as this client sees it. `Null` if it is not there.
     pub fn sees(&self, user_id: &str) -> Value {
         let view = self.look();
         view.participants.get(user_id).cloned().unwrap_or_default()
@@ -325,7 +325,7 @@ impl Drop for TestClient {
     }
 }
 
-/// What two people both saw must be the same.
+/// Events that two clients both saw must be equal.
 #[track_caller]
 pub fn assert_same_events(one: &TestClient, other: &TestClient) {
     // Copied one after the other, so that a client may be compared with itself.

@@ -1,4 +1,5 @@
-//! Several nodes over one Redis and one PostgreSQL, each behind its own proxies, so that one of them can be cut off alone.
+//! Several nodes over one Redis and one PostgreSQL. Each node has its own proxies, so that one node
+//! can be cut off alone.
 
 use std::{
     collections::BTreeMap,
@@ -54,7 +55,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts everything and waits until all nodes are ready. `set`: further configuration by its environment name without prefix.
+    /// Starts all nodes and waits until they are ready. `set` holds further configuration by
+    /// environment names without prefix.
     pub async fn start(count: usize, set: &[(&str, &str)]) -> Self {
         Self::start_on(Arc::new(Postgres::start()), count, set).await
     }
@@ -139,7 +141,8 @@ impl Cluster {
         answer.map_err(|fault| fault.to_string())
     }
 
-    /// Which rooms the mirror gives to a node, by its address; none where Redis does not know the node or the room.
+    /// Returns the owners of rooms by address. `None` where Redis does not know the node or the
+    /// room.
     pub async fn owner_urls(&self, rooms: &[String]) -> BTreeMap<String, Option<String>> {
         let mut owners = BTreeMap::new();
         for room in rooms {
@@ -186,7 +189,7 @@ impl Node {
         self.server.lock().await.thaw();
     }
 
-    /// SIGTERM, then waits for the end; none: it did not end and was killed.
+    /// Sends SIGTERM and waits for the end. `None` if the node did not end and was killed.
     pub async fn terminate(&self) -> Option<ExitStatus> {
         self.server.lock().await.end_by("TERM").await
     }
@@ -211,7 +214,8 @@ impl Node {
         self.server.lock().await.log()
     }
 
-    /// The sum of a metric over its labels, those that contain all of `parts`; none: the node does not answer.
+    /// Returns the sum of a metric over the label sets that contain all of `parts`. `None` if the
+    /// node does not answer.
     pub async fn metric(&self, name: &str, parts: &[&str]) -> Option<f64> {
         let request = self.api.request(reqwest::Method::GET, "/metrics");
         let answer = request.timeout(Duration::from_secs(2)).send().await.ok()?;

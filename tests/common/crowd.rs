@@ -1,13 +1,9 @@
-//! Many people in many rooms over real sockets, who act all the time and check what they are promised.
+//! Many clients in many rooms over real sockets. They act all the time and check the promises.
 
-pub mod desk;
-pub mod fold;
-pub mod heard;
 pub mod intruder;
-pub mod ledger;
 pub mod person;
 pub mod returns;
-pub mod witness;
+pub mod wish;
 
 use std::{
     sync::{
@@ -24,37 +20,34 @@ use tokio::{
     task::JoinHandle,
 };
 
-use self::{
-    ledger::Ledger,
-    person::Person,
-    returns::Return,
-    witness::{Counts, Witness},
-};
+use callboard::load::client::{Client, Counts, RoomLog};
+
+use self::{person::Person, returns::Return, wish::Wish};
 use super::{http::Api, view::text};
 
 /// Longest wait until a token is given, while nodes come and go.
 const TOKEN_DEADLINE: Duration = Duration::from_secs(30);
 /// Requests for tokens at the same time.
 const TOKENS_AT_ONCE: usize = 16;
-/// Between two looks at everybody.
+/// Interval of reading the state of all people.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// What all people share.
 pub struct Shared {
     /// The HTTP addresses of the nodes.
     pub nodes: Vec<String>,
-    /// Mean time between two wishes of a person, in milliseconds; 0: paused.
+    /// Mean time between two commands of a person, in milliseconds. 0 while paused.
     pub pace_ms: AtomicU64,
-    /// Rooms are being ended: nobody comes back who loses the connection now.
+    /// Rooms are being ended: a lost connection is not resumed any more.
     pub is_ending: AtomicBool,
     /// Times are counted from here.
     started: Instant,
-    /// The number of the present fault and when it began.
+    /// The number of the current fault and when it began.
     fault: Mutex<(usize, Instant)>,
     returns: Mutex<Vec<Return>>,
 }
 
-/// What others may see of a person at any time.
+/// The state of a person that other tasks may read.
 #[derive(Default)]
 pub struct Mark {
     /// Connected and resumed.
@@ -63,31 +56,31 @@ pub struct Mark {
     pub is_over: AtomicBool,
     /// Nothing unanswered.
     pub is_idle: AtomicBool,
-    /// Drops the connection without a word.
+    /// Drops the connection without a close frame.
     pub drop_now: Notify,
-    /// Whether the room is durable, as told.
+    /// The durability that the server told last.
     is_durable: AtomicBool,
-    /// When the last command was sent that is answered, in milliseconds since the start.
+    /// When the last answered command was sent, in milliseconds since the start.
     confirmed_ms: AtomicU64,
     /// The last event and the digest of the room.
     seen: Mutex<Seen>,
 }
 
-/// A room as somebody sees it at one moment.
+/// The state of a room as one client sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// The last event.
     pub seq: u64,
-    /// See [`fold::Fold::digest`].
+    /// The digest of the participants.
     pub digest: u64,
 }
 
 /// A room with its people.
 pub struct CrowdRoom {
-    /// Which.
+    /// The room on the wire.
     pub room_id: String,
-    /// What its people know together.
-    pub ledger: Arc<Mutex<Ledger>>,
+    /// What its clients know together.
+    pub log: Arc<Mutex<RoomLog>>,
     /// Its people.
     pub people: Vec<Arc<Mark>>,
 }
@@ -106,7 +99,7 @@ pub struct Crowd {
 pub struct Size {
     /// Rooms.
     pub rooms: usize,
-    /// People in each; the room has no further seat.
+    /// People in each room. The room has no further seat.
     pub people: usize,
     /// Mean time between two commands of a person.
     pub pace: Duration,
@@ -130,12 +123,12 @@ impl Shared {
 
     /// Who came back so far, and how fast.
     pub fn returns(&self) -> MutexGuard<'_, Vec<Return>> {
-        self.returns.lock().expect("nobody panics with it")
+        self.returns.lock().expect("no holder panics")
     }
 
     /// The present fault: its number and when it began.
     pub fn fault(&self) -> (usize, Instant) {
-        *self.fault.lock().expect("nobody panics with it")
+        *self.fault.lock().expect("no holder panics")
     }
 
     fn confirm(&self, mark: &Mark, sent_at: Instant) {
@@ -151,22 +144,22 @@ impl Shared {
 impl Mark {
     /// The last event and the digest.
     pub fn seen(&self) -> Seen {
-        self.seen.lock().expect("nobody panics with it").clone()
+        self.seen.lock().expect("no holder panics").clone()
     }
 
-    fn show(&self, witness: &Witness) {
-        self.is_durable.store(witness.is_durable, Ordering::Release);
+    fn show(&self, client: &Client<Wish>) {
+        self.is_durable.store(client.is_durable, Ordering::Release);
         self.is_idle
-            .store(witness.desk.is_empty(), Ordering::Release);
-        *self.seen.lock().expect("nobody panics with it") = Seen {
-            seq: witness.seq,
-            digest: witness.fold.digest(),
+            .store(client.pending.is_empty(), Ordering::Release);
+        *self.seen.lock().expect("no holder panics") = Seen {
+            seq: client.seq,
+            digest: client.participants.digest(),
         };
     }
 }
 
 impl Crowd {
-    /// Makes the rooms and lets everybody in.
+    /// Makes the rooms and starts their clients.
     pub async fn start(nodes: &[Api], size: Size) -> Self {
         let addresses = nodes.iter().map(|api| api.base.clone()).collect();
         let shared = Arc::new(Shared::new(addresses, size.pace));
@@ -183,15 +176,15 @@ impl Crowd {
             let room = nodes[0].post("/v1/rooms", body).await.expect(201);
             let room_id = text(&room, "roomId").to_owned();
             crowd.rooms.push(CrowdRoom {
-                ledger: Arc::new(Mutex::new(Ledger::new(&room_id, size.people))),
+                log: Arc::new(Mutex::new(RoomLog::new(&room_id, size.people))),
                 people: Vec::new(),
                 room_id,
             });
         }
-        let gate = Arc::new(Semaphore::new(TOKENS_AT_ONCE));
+        let permits = Arc::new(Semaphore::new(TOKENS_AT_ONCE));
         for number in 0..size.rooms {
             for seat in 0..size.people {
-                crowd.add_person(nodes, number, seat, size, &gate);
+                crowd.add_person(nodes, number, seat, size, &permits);
             }
         }
         crowd
@@ -203,29 +196,32 @@ impl Crowd {
         number: usize,
         seat: usize,
         size: Size,
-        gate: &Arc<Semaphore>,
+        permits: &Arc<Semaphore>,
     ) {
         let room = &mut self.rooms[number];
         let mark = Arc::new(Mark::default());
         room.people.push(Arc::clone(&mark));
-        let (nodes, shared, gate) = (nodes.to_vec(), Arc::clone(&self.shared), Arc::clone(gate));
-        let (room_id, ledger) = (room.room_id.clone(), Arc::clone(&room.ledger));
+        let (nodes, shared) = (nodes.to_vec(), Arc::clone(&self.shared));
+        let permits = Arc::clone(permits);
+        let (room_id, log) = (room.room_id.clone(), Arc::clone(&room.log));
         let index = number * size.people + seat;
         let name = format!("person {seat} of room {number}");
         self.tasks.push(tokio::spawn(async move {
-            let permit = gate.acquire_owned().await;
+            let permit = permits.acquire_owned().await;
             let body = json!({"displayName": name});
             let path = format!("/v1/rooms/{room_id}/join");
             let join = ask_any(&nodes, index, &path, &body).await;
             drop(permit);
-            let witness = Witness::new(&name, text(&join, "userId"), &ledger);
-            let place = (
+            let client = Client::in_room(&name, text(&join, "userId"), &log);
+            let address = (
                 room_id,
                 text(&join, "token").to_owned(),
                 text(&join, "signalUrl").to_owned(),
             );
             let seed = size.seed.wrapping_mul(1_000_003) + index as u64;
-            Person::new(witness, mark, shared, place, seed).live().await
+            Person::new(&name, client, mark, shared, address, seed)
+                .live()
+                .await
         }));
     }
 
@@ -239,15 +235,15 @@ impl Crowd {
         self.people().count()
     }
 
-    /// A new fault begins now: losses from here on are counted for it.
+    /// Begins a new fault: later losses count for it.
     pub fn fault_begins(&self) -> usize {
-        let mut fault = self.shared.fault.lock().expect("nobody panics with it");
+        let mut fault = self.shared.fault.lock().expect("no holder panics");
         *fault = (fault.0 + 1, Instant::now());
         fault.0
     }
 
-    /// Waits until everybody is inside a durable room and has had an answer to something sent after `since`; the error counts
-    /// those who are not.
+    /// Waits until every client is inside a durable room and has an answer to something sent after
+    /// `since`. The error counts those that are not.
     pub async fn until_all_in(&self, since: Instant, deadline: Duration) -> Result<(), String> {
         let since_ms = self.shared.ms(since);
         let started = Instant::now();
@@ -279,7 +275,7 @@ impl Crowd {
         }
     }
 
-    /// Nobody asks for anything any more; waits until everything is answered.
+    /// Stops all commands and waits for the pending answers.
     pub async fn pause(&self, deadline: Duration) -> Result<(), String> {
         self.shared.pace_ms.store(0, Ordering::Release);
         let started = Instant::now();
@@ -295,13 +291,13 @@ impl Crowd {
         Ok(())
     }
 
-    /// Everybody goes on.
-    pub fn go_on(&self, pace: Duration) {
+    /// Ends the pause.
+    pub fn end_pause(&self, pace: Duration) {
         let pace_ms = pace.as_millis() as u64;
         self.shared.pace_ms.store(pace_ms, Ordering::Release);
     }
 
-    /// This share of all connections ends without a word.
+    /// Drops this share of all connections without a close frame.
     pub fn drop_some(&self, share: f64, seed: u64) -> usize {
         let mut rng = SmallRng::seed_from_u64(seed);
         let all: Vec<_> = self.people().collect();
@@ -312,18 +308,15 @@ impl Crowd {
         count
     }
 
-    /// Nobody comes back from here on; waits for the end of all, with what they counted and who they were.
-    pub async fn farewell(
-        self,
-        deadline: Duration,
-    ) -> (Vec<CrowdRoom>, Counts, Result<(), String>) {
+    /// Waits for the end of all clients. Returns the rooms and what the clients counted.
+    pub async fn finish(self, deadline: Duration) -> (Vec<CrowdRoom>, Counts, Result<(), String>) {
         let mut counts = Counts::default();
         let mut result = Ok(());
         let until = tokio::time::Instant::now() + deadline;
         for task in self.tasks {
             let abort = task.abort_handle();
             match tokio::time::timeout_at(until, task).await {
-                Ok(Ok(person)) => counts.add(&person.witness.counts),
+                Ok(Ok(person)) => counts.add(&person.client.counts),
                 Ok(Err(fault)) => result = Err(format!("a person broke down: {fault}")),
                 Err(_) => {
                     abort.abort();
@@ -336,25 +329,13 @@ impl Crowd {
 }
 
 impl CrowdRoom {
-    /// The ledger; never hold it across an await.
-    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().expect("nobody panics with the ledger")
+    /// Locks the log. Never hold it across an await.
+    pub fn log(&self) -> MutexGuard<'_, RoomLog> {
+        self.log.lock().expect("no holder of the log panics")
     }
 }
 
-impl Counts {
-    /// Adds those of another person.
-    pub fn add(&mut self, other: &Self) {
-        self.events += other.events;
-        self.acks += other.acks;
-        self.unsure_acks += other.unsure_acks;
-        self.resumes += other.resumes;
-        self.snapshots += other.snapshots;
-        self.refusals += other.refusals;
-    }
-}
-
-/// A `POST` answered 200 by any node, begun at one of them; nodes that refuse or are away are passed over until the deadline.
+/// Sends a `POST` to one node after the other until one answers 200.
 pub async fn ask_any(nodes: &[Api], first: usize, path: &str, body: &Value) -> Value {
     let started = Instant::now();
     let mut last = String::new();
@@ -373,7 +354,7 @@ pub async fn ask_any(nodes: &[Api], first: usize, path: &str, body: &Value) -> V
     panic!("no node answered POST {path}: {last}");
 }
 
-/// A `POST` to a node that may be gone.
+/// Sends a `POST` to a node that may be down.
 pub async fn try_post(api: &Api, path: &str, body: &Value) -> Result<(u16, Value), String> {
     let request = api.request(reqwest::Method::POST, path).json(body);
     let answer = request

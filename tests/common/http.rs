@@ -13,7 +13,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 pub struct Api {
     /// `http://127.0.0.1:port`, without a slash at the end.
     pub base: String,
-    /// Sent as bearer; none: no `Authorization` header.
+    /// The bearer token. `None` sends no `Authorization` header.
     pub key: Option<String>,
     /// Shared by the clones.
     client: reqwest::Client,
@@ -35,7 +35,7 @@ pub struct Answer {
 impl Api {
     /// A caller with a key, or without.
     pub fn new(base: &str, key: Option<&str>) -> Self {
-        // One for the process; whoever was first with it is right, too.
+        // There is one provider for the process. Another one installed before is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .timeout(ANSWER_DEADLINE)
@@ -91,7 +91,7 @@ impl Api {
         send(self.request(Method::DELETE, path)).await
     }
 
-    /// Whether the server answers at all, and with which status; none: refused or too late.
+    /// Returns the status of the answer. `None` without an answer in time.
     pub async fn probe(&self, path: &str) -> Option<u16> {
         let answer = self.request(Method::GET, path).send().await.ok()?;
         Some(answer.status().as_u16())
@@ -141,7 +141,7 @@ impl Answer {
         body
     }
 
-    /// An error of this status, whatever its code.
+    /// Expects an error with this status and any code.
     #[track_caller]
     pub fn expect_any_problem(self, status: u16) -> Value {
         assert_eq!(self.status, status, "unexpected answer: {}", self.text);

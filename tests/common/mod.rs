@@ -1,4 +1,4 @@
-//! What the black-box tests share: a server process, the databases beside it, people over WebSocket and HTTP.
+//! Shared by the black-box tests: server processes, databases, clients over WebSocket and HTTP.
 #![allow(
     dead_code,
     clippy::unwrap_used,

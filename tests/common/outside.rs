@@ -1,4 +1,4 @@
-//! The databases beside a server: a Redis of its own for each test, one PostgreSQL per test binary or an own one.
+//! The databases of a test server: one Redis per test, one PostgreSQL per test binary or per test.
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +7,7 @@ use std::{
 
 use super::{postgres::Postgres, redis::RedisServer};
 
-/// What the server of a test stands on.
+/// The databases of a test server.
 pub struct Outside {
     /// This test's own Redis.
     pub redis: RedisServer,
@@ -50,7 +50,7 @@ impl Outside {
         self.redis.command(&["KEYS", pattern])
     }
 
-    /// Seconds a key has left to live; -1: for ever.
+    /// The time to live of a key in seconds. -1 without an expiry.
     pub fn seconds_to_live(&self, key: &str) -> i64 {
         self.redis.command(&["TTL", key])
     }

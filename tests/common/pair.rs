@@ -1,4 +1,5 @@
-//! Two nodes on one Redis and one PostgreSQL: a room lives on one of them, people and admins come to the other.
+//! Two nodes on one Redis and one PostgreSQL: a room lives on one of them, people and admins come
+//! to the other.
 
 use callboard::{
     ids::{NodeId, RoomId},

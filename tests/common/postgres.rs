@@ -1,7 +1,9 @@
-//! A PostgreSQL server of one's own: fresh data directory, free port, stopped when its owner drops it or dies.
+//! A PostgreSQL server of one's own: fresh data directory, free port, stopped when its owner drops
+//! it or dies.
 //!
-//! The server runs under a small shell that waits for the end of a pipe held by the test process. However that process ends, the
-//! pipe closes, and the shell stops the server and removes the data directory.
+//! The server runs under a small shell that waits for the end of a pipe held by the test process.
+//! However that process ends, the pipe closes, and the shell stops the server and removes the data
+//! directory.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -26,8 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The superuser inside the server; connections from this machine need no password.
 const USER: &str = "postgres";
 
-/// `$1`: the server's program, `$2`: its data directory, `$3`: its port. The first `read` waits for a line (stop, keep the data) or
-/// for the end of the pipe (stop, remove the data).
+/// `$1`: the server's program, `$2`: its data directory, `$3`: its port. The first `read` waits for
+/// a line (stop, keep the data) or for the end of the pipe (stop, remove the data).
 const GUARD: &str = r#"
 "$1" -D "$2" -p "$3" -k "" -h 127.0.0.1 -F >"$2/server.log" 2>&1 </dev/null &
 server=$!
@@ -142,7 +144,7 @@ impl Postgres {
         self.signal_all("STOP");
     }
 
-    /// Lets a frozen server go on.
+    /// Thaws a frozen server.
     pub fn thaw(&self) {
         self.signal_all("CONT");
     }

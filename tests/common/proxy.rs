@@ -1,4 +1,5 @@
-//! A TCP proxy before Redis or PostgreSQL that can be told to fail: what a network does, between one node and one backend.
+//! A TCP proxy before Redis or PostgreSQL that can be told to fail: what a network does, between
+//! one node and one backend.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -18,11 +19,11 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// How a cut looks from the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// Open connections are reset, new ones too. The listener stays, so that the port cannot be lost to somebody else: a client
-    /// sees a reset right after the connect instead of a refusal.
+    /// Open connections are reset, new ones too. The listener stays, so that the port cannot be
+    /// lost to somebody else: a client sees a reset right after the connect instead of a refusal.
     Refuse,
-    /// A black hole: connections open and stay open, nothing passes. What was sent arrives after [`Proxy::heal`], as TCP would
-    /// bring it.
+    /// A black hole: connections open and stay open, nothing passes. What was sent arrives after
+    /// [`Proxy::heal`], as TCP would bring it.
     Silent,
 }
 
@@ -71,7 +72,8 @@ impl Proxy {
         self.weather.send_modify(|now| now.mode = Mode::Cut(cut));
     }
 
-    /// Requests pass, answers do not: until [`Self::heal`], which ends the connections that lost something.
+    /// Requests pass, answers do not: until [`Self::heal`], which ends the connections that lost
+    /// something.
     pub fn lose_answers(&self) {
         self.weather.send_modify(|now| now.mode = Mode::LoseAnswers);
     }
@@ -174,7 +176,7 @@ async fn pump(
     }
 }
 
-/// Waits for the end of a black hole; none: the proxy is gone.
+/// Waits for the end of a black hole. `None` if the proxy ended.
 async fn until_open(weather: &mut watch::Receiver<Weather>) -> Option<Weather> {
     let now = weather
         .wait_for(|now| now.mode != Mode::Cut(Cut::Silent))

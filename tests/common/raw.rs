@@ -66,13 +66,13 @@ impl RawSocket {
         self.write(&frame).await
     }
 
-    /// Sends bytes as they are; false: the server takes no more.
+    /// Sends bytes as they are. Returns whether the server took them.
     pub async fn write(&mut self, bytes: &[u8]) -> bool {
         let write = timeout(WRITE_DEADLINE, self.stream.write_all(bytes)).await;
         matches!(write, Ok(Ok(())))
     }
 
-    /// The next frame; none: the connection ended.
+    /// Returns the next frame. `None` at the end of the connection.
     pub async fn next(&mut self) -> Option<Frame> {
         timeout(ANSWER_DEADLINE, self.read_frame())
             .await

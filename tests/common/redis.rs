@@ -31,7 +31,7 @@ pub struct RedisServer {
     port: u16,
     directory: tempfile::TempDir,
     arguments: Vec<String>,
-    /// Its configuration file; none: arguments only.
+    /// The configuration file. `None` with arguments only.
     file: Option<std::path::PathBuf>,
 }
 
@@ -95,7 +95,7 @@ impl RedisServer {
         command.query(&mut connection).expect("a valid command")
     }
 
-    /// Freezes the server for a while, as a slow disk or a busy host would; ends when it goes on.
+    /// Freezes the server for a while, as a slow disk or a busy host would.
     pub fn pause(&self, ms: u64) {
         self.signal("STOP");
         std::thread::sleep(Duration::from_millis(ms));
@@ -135,7 +135,8 @@ impl RedisServer {
         assert!(self.spawn(), "redis-server did not start again");
     }
 
-    /// Starts the process and waits until it answers; false when it ended, as when the port was taken.
+    /// Starts the process and waits until it answers. Returns false if it ended, as with a taken
+    /// port.
     fn spawn(&mut self) -> bool {
         let mut command = Command::new("redis-server");
         match &self.file {

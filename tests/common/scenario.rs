@@ -190,7 +190,8 @@ impl TestRoom {
         list(&listed, "items")
     }
 
-    /// Waits until exactly this many sessions are listed and all are closed; whole, with attendances, newest first.
+    /// Waits until exactly this many sessions are listed and all are closed; whole, with
+    /// attendances, newest first.
     pub async fn closed_sessions(&self, count: usize) -> Vec<Value> {
         let listed = eventually(&format!("{count} closed sessions"), async || {
             let all = self.sessions().await;

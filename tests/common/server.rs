@@ -1,4 +1,4 @@
-//! The built binary as a child process: started on a free port, watched until ready, killed, started again.
+//! The built binary as a child process.
 
 use std::{
     fmt::Display,
@@ -17,7 +17,7 @@ use super::{http::Api, outside::Outside};
 const READY_DEADLINE: Duration = Duration::from_secs(60);
 /// Longest wait for an orderly end: above `drain_timeout`.
 const END_DEADLINE: Duration = Duration::from_secs(40);
-/// Between two looks at something that cannot tell by itself.
+/// Interval of polling.
 pub const LOOK_INTERVAL: Duration = Duration::from_millis(25);
 /// Ports tried when another process was faster.
 const PORT_ATTEMPTS: usize = 5;
@@ -26,10 +26,10 @@ const LOG_LINES_SHOWN: usize = 150;
 /// A signing key for nodes with Redis: there it must be given.
 pub const SIGNING_KEY: &str = "a signing key for tests only, 0123456789 0123456789";
 
-/// Connections to the PostgreSQL that the tests of a binary share: many servers fit under its limit of 100.
+/// Connections to the shared PostgreSQL: many servers fit under its limit of 100.
 pub const STORE_CONNECTIONS: &str = "4";
 
-/// What a server stands on.
+/// The databases of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     /// SQLite for mirror and store, in the data directory.
@@ -50,11 +50,11 @@ pub struct Plan {
     environment: Vec<(String, String)>,
     /// Lines of a configuration file; empty: none is given.
     config: String,
-    /// The limit of open files, soft and hard; none: that of the tests.
+    /// The limit of open files, soft and hard. `None` for that of the tests.
     open_files_max: Option<usize>,
 }
 
-/// One server process and what it stands on.
+/// One server process and its databases.
 pub struct Server {
     /// Redis and PostgreSQL; none when embedded.
     pub outside: Option<Outside>,
@@ -77,12 +77,13 @@ pub struct Server {
 }
 
 impl Plan {
-    /// Sets a configuration key by its environment name without prefix, such as `ROOM__RECONNECT_GRACE_MS`.
+    /// Sets a configuration key by its environment name without prefix, such as
+    /// `ROOM__RECONNECT_GRACE_MS`.
     pub fn set(self, key: &str, value: impl Display) -> Self {
         self.environment(&format!("CALLBOARD_{key}"), value)
     }
 
-    /// Sets any environment variable; `{port}` stands for the port of the listener.
+    /// Sets any environment variable; `{port}` is replaced by the port of the listener.
     pub fn environment(mut self, name: &str, value: impl Display) -> Self {
         self.environment.push((name.to_owned(), value.to_string()));
         self
@@ -190,7 +191,7 @@ impl Server {
         panic!("the port is not free again; log:\n{}", self.log());
     }
 
-    /// Starts once more, as a supervisor of services does; the error is what the process said before it ended.
+    /// Starts the process again. Fails with its output when it ends early.
     pub async fn try_restart(&mut self) -> Result<(), String> {
         self.kill9();
         let before = self.log().len();
@@ -228,7 +229,7 @@ impl Server {
         ended.unwrap_or_else(|| panic!("the server does not end on SIG{name}"))
     }
 
-    /// The same; none: it did not end in time and was killed.
+    /// The same. `None` if the process did not end in time and was killed.
     pub async fn end_by(&mut self, name: &str) -> Option<ExitStatus> {
         self.send_signal(name);
         self.end_in_time().await
@@ -284,7 +285,7 @@ impl Server {
             .expect("the binary can be run")
     }
 
-    /// The sum of a metric over its labels, those that contain all of `parts`; 0 when there is none.
+    /// Returns the sum of a metric over the label sets that contain all of `parts`. 0 without any.
     pub async fn metric(&self, name: &str, parts: &[&str]) -> f64 {
         let text = self.api.get("/metrics").await;
         assert_eq!(text.status, 200, "{}", text.text);
@@ -408,7 +409,8 @@ impl Drop for Server {
     }
 }
 
-/// The binary with none of our variables set, and with a limit of open files, soft and hard, if there is one: the shell becomes it.
+/// Returns the binary's command with none of our variables set, under a limit of open files if
+/// there is one.
 pub fn binary(open_files_max: Option<usize>) -> Command {
     let path = env!("CARGO_BIN_EXE_callboard");
     let mut command = match open_files_max {

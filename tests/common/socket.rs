@@ -1,9 +1,8 @@
-//! The socket under a test client, of a third-party library, and the task that reads it into the model.
+//! The socket of a test client, from a third-party library, and the task that reads it.
 
 use std::sync::{Arc, Mutex};
 
 use futures_util::{StreamExt, stream::SplitStream};
-use serde_json::Value;
 use tokio::{
     net::{TcpSocket, TcpStream},
     sync::watch,
@@ -71,7 +70,7 @@ pub async fn read(
                 take(&shared, text.as_str());
             }
             Some(Ok(Message::Ping(_))) => {
-                let mut view = shared.view.lock().expect("no test panics while looking");
+                let mut view = shared.view.lock().expect("no test panics with the view");
                 view.pings += 1;
             }
             Some(Ok(Message::Close(frame))) => code = frame.map(|frame| u16::from(frame.code)),
@@ -79,18 +78,15 @@ pub async fn read(
             Some(Err(_)) | None => break,
         }
     }
-    let mut view = shared.view.lock().expect("no test panics while looking");
+    let mut view = shared.view.lock().expect("no test panics with the view");
     view.closed = Some(Closed { code });
     drop(view);
     shared.changes.send_modify(|count| *count += 1);
 }
 
 fn take(shared: &Shared, text: &str) {
-    let mut view = shared.view.lock().expect("no test panics while looking");
-    match serde_json::from_str::<Value>(text) {
-        Ok(frame) => view.apply(frame),
-        Err(fault) => view.violate(&format!("no JSON: {fault}"), &Value::from(text)),
-    }
+    let mut view = shared.view.lock().expect("no test panics with the view");
+    view.take(text);
     drop(view);
     shared.changes.send_modify(|count| *count += 1);
 }

@@ -1,10 +1,12 @@
-//! The command line: what a campaign needs, and what runners of ordinary tests pass to every test binary.
+//! The command line: what a campaign needs, and what runners of ordinary tests pass to every test
+//! binary.
 
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
-/// Kills, freezes and cuts off real nodes under traffic and checks every promise from the clients' side.
+/// Kills, freezes and cuts off real nodes under traffic and checks every promise from the clients'
+/// side.
 #[derive(Debug, Parser)]
 #[command(name = "faults")]
 pub struct Arguments {

@@ -1,4 +1,4 @@
-//! What Redis and SQL hold, compared with what the people see.
+//! Compares Redis and SQL with what the clients see.
 
 use std::{
     collections::BTreeMap,
@@ -8,15 +8,17 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
+use callboard::load::client::{Participants, Violation};
+
 use crate::common::{
     cluster::Cluster,
-    crowd::{Crowd, CrowdRoom, ask_any, fold::Fold, ledger::Violation},
+    crowd::{Crowd, CrowdRoom, ask_any},
     view::text,
 };
 
 /// Longest wait until the mirror shows what people see, or SQL what has ended.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(30);
-/// Between two looks.
+/// Interval of polling.
 const LOOK: Duration = Duration::from_millis(100);
 /// What the contract calls true times: to the second.
 const TRUE_WITHIN: TimeDelta = TimeDelta::seconds(1);
@@ -32,7 +34,7 @@ const SHOWN: [&str; 8] = [
     "joinedAt",
 ];
 
-/// Nobody acts: in every room all people see the same, and the mirror holds the same.
+/// Checks while nobody acts that all clients of a room see the same and that the mirror holds it.
 pub async fn compare_mirror(cluster: &Cluster, crowd: &Crowd) -> Vec<Violation> {
     let mut violations = Vec::new();
     for room in &crowd.rooms {
@@ -78,7 +80,7 @@ async fn compare_room(cluster: &Cluster, room: &CrowdRoom) -> Result<(), String>
         .iter()
         .map(|(user_id, record)| as_shown(user_id, record))
         .collect();
-    if Fold::of(&shown).digest() != first.digest {
+    if Participants::of(&shown).digest() != first.digest {
         return Err(format!("people see other participants than {shown:?}"));
     }
     Ok(())
@@ -94,7 +96,7 @@ fn as_shown(user_id: &str, record: &str) -> Value {
     shown
 }
 
-/// Waits until the mirror has every room again; how long that took, or which are missing.
+/// Waits until the mirror has every room again. Returns how long that took.
 pub async fn until_mirrored(cluster: &Cluster, crowd: &Crowd) -> Result<Duration, Violation> {
     let started = Instant::now();
     loop {
@@ -117,7 +119,8 @@ pub async fn until_mirrored(cluster: &Cluster, crowd: &Crowd) -> Result<Duration
     }
 }
 
-/// Ends all rooms over HTTP, each through another node, which need not be its owner; between which times each was ended.
+/// Ends all rooms over HTTP, each through another node, which need not be its owner. Returns
+/// between which times each was ended.
 pub async fn end_rooms(
     cluster: &Cluster,
     crowd: &Crowd,
@@ -145,7 +148,8 @@ pub async fn end_rooms(
     times
 }
 
-/// Every room has ended: SQL holds its one session with true times and everybody's attendance, Redis nothing.
+/// Checks after the end of all rooms that SQL holds one session per room with true times and all
+/// attendances, and that Redis holds nothing.
 pub async fn compare_store(
     cluster: &Cluster,
     rooms: &[CrowdRoom],
@@ -192,14 +196,10 @@ async fn compare_sessions(
     let rows: Value = serde_json::from_str(&cluster.sql(&query).await).unwrap_or_default();
     let rows = rows.as_array().cloned().unwrap_or_default();
     let (seen, is_strict, begun) = {
-        let ledger = room.ledger();
-        let seen: Vec<String> = ledger
-            .session_ids()
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
-        let begun = ledger.first_knock.zip(ledger.first_joined);
-        (seen, ledger.amnesties == 0, begun)
+        let log = room.log();
+        let seen: Vec<String> = log.session_ids().into_iter().map(str::to_owned).collect();
+        let begun = log.first_join_at.zip(log.first_joined);
+        (seen, log.losses == 0, begun)
     };
     let mut wrong = Vec::new();
     if rows.len() != 1 && (is_strict || rows.is_empty()) {
@@ -244,7 +244,7 @@ fn compare_times(
 ) -> Vec<String> {
     let mut wrong = Vec::new();
     let time = |field: &str| text(row, field).parse::<DateTime<Utc>>().ok();
-    // Between the first knock and the first `RoomJoined` that anybody of ours heard: more cannot be known from outside.
+    // The session began between the first join and the first `RoomJoined` of our clients.
     if let (Some(start), Some((from, to))) = (time("start"), begun)
         && (start < from - TRUE_WITHIN || start > to + TRUE_WITHIN)
     {

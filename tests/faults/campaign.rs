@@ -14,7 +14,8 @@ use crate::common::crowd::returns::Return;
 
 /// Between two faults, in milliseconds.
 const GAP_MS: std::ops::RangeInclusive<u64> = 500..=4_000;
-/// How much later the second of them begins, in milliseconds: before and after rooms notice the first.
+/// How much later the second of them begins, in milliseconds: before and after rooms notice the
+/// first.
 const LATER_MS: std::ops::RangeInclusive<u64> = 0..=3_000;
 /// Attempts to find a second fault that fits the first.
 const PARTNERS_MAX: usize = 20;

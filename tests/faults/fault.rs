@@ -4,12 +4,9 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt, rngs::SmallRng, seq::SliceRandom};
 
-use crate::common::{
-    cluster::Cluster,
-    crowd::{Crowd, ledger::Violation},
-    proxy::Cut,
-    redis::Data,
-};
+use callboard::load::client::Violation;
+
+use crate::common::{cluster::Cluster, crowd::Crowd, proxy::Cut, redis::Data};
 
 /// Of all connections, those that a loss of clients costs.
 const DROPPED_SHARE: f64 = 0.3;
@@ -23,7 +20,7 @@ pub enum Fault {
     Freeze { node: usize, length: Duration },
     /// SIGTERM; the process must end with 0; then a start.
     Terminate { node: usize },
-    /// Redis stands still.
+    /// Redis freezes.
     RedisFreeze { length: Duration },
     /// Redis dies and comes back empty.
     RedisEmpty { down: Duration },

@@ -1,6 +1,7 @@
-//! Real nodes, real Redis, real PostgreSQL, people who never stop talking, and faults: every promise is checked from outside.
+//! Faults of real nodes, Redis and PostgreSQL under traffic. Every promise is checked from outside.
 //!
-//! `cargo test --release --test faults -- --faults 200 --seed 7` is a campaign; `--scenario kill` measures one kind of fault.
+//! `cargo test --release --test faults -- --faults 200 --seed 7` is a campaign; `--scenario kill`
+//! measures one kind of fault.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -85,10 +86,10 @@ async fn run(arguments: Arguments) -> ExitCode {
     if let Some(path) = &arguments.md {
         std::fs::write(path, &text).expect("the file can be written");
     }
-    judge(&report, seed)
+    verdict(&report, seed)
 }
 
-fn judge(report: &Report, seed: u64) -> ExitCode {
+fn verdict(report: &Report, seed: u64) -> ExitCode {
     if report.violations.is_empty() {
         return ExitCode::SUCCESS;
     }

@@ -13,11 +13,9 @@ use std::{
 
 use tokio::task::JoinHandle;
 
-use crate::common::crowd::{
-    ledger::Violation,
-    returns::{Return, Samples},
-    witness::Counts,
-};
+use callboard::load::client::{Counts, Violation};
+
+use crate::common::crowd::returns::{Return, Samples};
 
 /// A wait of this length is measured again and again.
 const PROBE: Duration = Duration::from_millis(10);
@@ -116,7 +114,7 @@ pub struct Report {
     /// Everybody's.
     pub counts: Counts,
     /// Rooms whose loss was allowed at some time.
-    pub amnesties: usize,
+    pub losses: usize,
     /// Chats acknowledged as durable in a part that nobody saw.
     pub unseen_chats: usize,
     /// Joins of the intruder that were refused.
@@ -168,7 +166,7 @@ impl Report {
             counts.snapshots,
             counts.refusals,
             self.refused_joins,
-            self.amnesties,
+            self.losses,
             self.unseen_chats,
             self.violations.len() + self.violations_beyond,
         )

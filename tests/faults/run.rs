@@ -1,4 +1,4 @@
-//! What every run has around it: the cluster, the crowd, and at the end the audit of everything.
+//! One run: the cluster, the crowd, and the audit at the end.
 
 use std::time::{Duration, Instant};
 
@@ -8,14 +8,16 @@ use super::{
     fault::Fault,
     report::{Report, Row},
 };
+use callboard::load::client::Violation;
+
 use crate::common::{
     cluster::Cluster,
-    crowd::{Crowd, CrowdRoom, Size, intruder::Intruder, ledger::Violation, returns::Return},
+    crowd::{Crowd, CrowdRoom, Size, intruder::Intruder, returns::Return},
 };
 
-/// Longest wait until everybody is back after a fault has ended; longer is a violation.
+/// Longest wait until all clients are back after a fault. A longer one is a violation.
 const BACK_DEADLINE: Duration = Duration::from_secs(30);
-/// The same for the first joins, of a debug build on a busy machine.
+/// The same for the first joins of a debug build on a busy machine.
 const BEGIN_DEADLINE: Duration = Duration::from_secs(90);
 
 /// A run in progress.
@@ -58,10 +60,10 @@ impl Run {
         }
     }
 
-    /// Does one fault, or two of which the second begins `later`, and waits until everybody is back.
+    /// Causes one fault, or a second one `later`, and waits until all clients are back.
     pub async fn suffer(&mut self, faults: &[Fault], later: Duration) {
-        let forgiven = self.forgivable(faults).await;
-        self.forgive(&forgiven, true);
+        let losable = self.losable(faults).await;
+        self.allow_loss(&losable, true);
         let number = self.crowd.fault_begins();
         let found = match faults {
             [one] => one.run(&self.cluster, &self.crowd).await,
@@ -77,7 +79,7 @@ impl Run {
         };
         self.report.violations.extend(found);
         let settled = self.until_back().await;
-        self.forgive(&forgiven, false);
+        self.allow_loss(&losable, false);
         self.report.rows.push(Row {
             kind: faults
                 .iter()
@@ -89,7 +91,8 @@ impl Run {
         });
     }
 
-    /// Waits until everybody is inside a durable room that the mirror has; how long that took.
+    /// Waits until all clients are in a durable room that the mirror has. Returns how long that
+    /// took.
     pub async fn until_back(&mut self) -> Duration {
         let healed = Instant::now();
         if let Err(what) = self.crowd.until_all_in(healed, BACK_DEADLINE).await {
@@ -101,26 +104,26 @@ impl Run {
         healed.elapsed()
     }
 
-    /// Everybody stands still: people, mirror and each other are compared.
+    /// Pauses all clients and compares them with each other and with the mirror.
     pub async fn compare(&mut self) {
         if let Err(what) = self.crowd.pause(BACK_DEADLINE).await {
             self.report.violate("back", what);
         }
         let found = audit::compare_mirror(&self.cluster, &self.crowd).await;
         self.report.violations.extend(found);
-        self.crowd.go_on(self.pace);
+        self.crowd.end_pause(self.pace);
     }
 
     /// How many promises are broken so far.
     pub fn violations(&self) -> usize {
         let of_rooms = |room: &CrowdRoom| {
-            let ledger = room.ledger();
-            ledger.violations().len() + ledger.violations_beyond
+            let log = room.log();
+            log.violations().len() + log.violations_beyond
         };
         self.report.violations.len() + self.crowd.rooms.iter().map(of_rooms).sum::<usize>()
     }
 
-    /// Ends all rooms and looks at what remains; everything known, and who came back when.
+    /// Ends all rooms and checks what remains. Returns the report and all returns.
     pub async fn finish(mut self) -> (Report, Vec<Return>) {
         self.compare().await;
         self.report.refused_joins = self.intruder.stop().await;
@@ -130,19 +133,19 @@ impl Run {
             .store(true, std::sync::atomic::Ordering::Release);
         let ended = audit::end_rooms(&self.cluster, &self.crowd, &mut self.report.violations).await;
         let returns = self.crowd.shared.returns().clone();
-        let (rooms, counts, farewell) = self.crowd.farewell(BACK_DEADLINE).await;
+        let (rooms, counts, end) = self.crowd.finish(BACK_DEADLINE).await;
         let report = &mut self.report;
         report.counts = counts;
-        if let Err(what) = farewell {
+        if let Err(what) = end {
             report.violate("back", format!("at the end: {what}"));
         }
         let found = audit::compare_store(&self.cluster, &rooms, &ended).await;
         report.violations.extend(found);
         for room in &rooms {
-            let mut ledger = room.ledger();
-            report.unseen_chats += ledger.settle();
-            report.violations.extend_from_slice(ledger.violations());
-            report.violations_beyond += ledger.violations_beyond;
+            let mut log = room.log();
+            report.unseen_chats += log.settle();
+            report.violations.extend_from_slice(log.violations());
+            report.violations_beyond += log.violations_beyond;
         }
         if !report.violations.is_empty() {
             self.cluster.print_logs().await;
@@ -150,9 +153,9 @@ impl Run {
         (self.report, returns)
     }
 
-    /// What durable means (README, *What survives what*): acknowledged by Redis; it survives the loss of Redis as far as owners are
-    /// alive. Rooms whose owner fails while Redis loses everything may lose what only Redis had. No other room may.
-    async fn forgivable(&self, faults: &[Fault]) -> Vec<usize> {
+    /// Returns the rooms that may lose history: their owner fails while Redis loses everything. All
+    /// other rooms survive the loss of Redis through their owner.
+    async fn losable(&self, faults: &[Fault]) -> Vec<usize> {
         let failing: Vec<usize> = faults.iter().filter_map(Fault::node).collect();
         if failing.is_empty() || !faults.iter().any(Fault::loses_mirror) {
             return Vec::new();
@@ -178,11 +181,11 @@ impl Run {
             .collect()
     }
 
-    fn forgive(&mut self, rooms: &[usize], is_forgiving: bool) {
+    fn allow_loss(&mut self, rooms: &[usize], is_allowed: bool) {
         for room in rooms {
-            self.crowd.rooms[*room].ledger().forgive(is_forgiving);
+            self.crowd.rooms[*room].log().allow_loss(is_allowed);
         }
-        self.report.amnesties += if is_forgiving { rooms.len() } else { 0 };
+        self.report.losses += if is_allowed { rooms.len() } else { 0 };
     }
 }
 

@@ -11,10 +11,9 @@ use super::{
     report::{Report, Row},
     run::Run,
 };
-use crate::common::crowd::{
-    returns::{Return, Samples},
-    witness::Entry,
-};
+use callboard::load::client::Entry;
+
+use crate::common::crowd::returns::{Return, Samples};
 
 /// Traffic before the fault.
 const STEADY: Duration = Duration::from_secs(5);
@@ -95,8 +94,7 @@ fn figures(report: &Report, returns: &[Return], scenario: Scenario, exits: &str)
         ),
     };
     let broken = |promise: &str| {
-        let of =
-            |violation: &&crate::common::crowd::ledger::Violation| violation.promise == promise;
+        let of = |violation: &&callboard::load::client::Violation| violation.promise == promise;
         report.violations.iter().filter(of).count()
     };
     let by = |entry: Entry| returns.iter().filter(|back| back.entry == entry).count();

@@ -1,4 +1,5 @@
-//! What runners of ordinary tests pass to every test binary does not break the campaign, nor start it by mistake.
+//! What runners of ordinary tests pass to every test binary does not break the campaign, nor start
+//! it by mistake.
 
 use clap::Parser;
 

@@ -84,5 +84,5 @@ async fn flood(backend: Backend, text: &str) {
     alice
         .command(json!({"type": "UpdateState", "isHandRaised": true}))
         .await;
-    assert_eq!(alice.sees(&me)["isHandRaised"], true, "the others go on");
+    assert_eq!(alice.sees(&me)["isHandRaised"], true, "the others continue");
 }

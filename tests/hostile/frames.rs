@@ -86,7 +86,7 @@ async fn endless_fragments_are_cut_off(backend: Backend) {
         }
         // Small parts may all fit into the time that the client has to close by itself.
         let is_cut = sent < PARTS_MAX || raw.read_out().await.1 == Some(1009);
-        assert!(is_cut, "{part_bytes} bytes each: taken for ever");
+        assert!(is_cut, "{part_bytes} bytes each: taken without end");
     }
     let grown = server.memory_bytes().saturating_sub(before);
     assert!(grown < MEMORY_GROWTH_MAX, "memory grew by {grown} bytes");

@@ -1,4 +1,5 @@
-//! HTTP as nobody means it: broken requests, and texts that databases choke on. Refused, and no line in the log.
+//! HTTP as nobody means it: broken requests, and texts that databases choke on. Refused, and no
+//! line in the log.
 
 use serde_json::{Value, json};
 use tokio::{
@@ -19,7 +20,7 @@ crate::on_both_backends!(
     no_value_of_any_field_is_a_fault_of_the_server,
 );
 
-/// Most bytes of an answer that are looked at.
+/// Bytes of an answer that are read at most.
 const ANSWER_BYTES_MAX: u64 = 4 * 1024;
 /// Words that only our inside knows.
 const INSIDE: [&str; 6] = ["src/", ".rs:", "diesel", "SELECT", "INSERT", "panicked"];
@@ -124,7 +125,8 @@ async fn broken_requests_are_refused_and_do_not_fill_the_log(backend: Backend) {
     server.api.get("/healthz").await.expect(200);
 }
 
-/// What a field may be given: wrong types, numbers at and over their ends, texts that databases or parsers choke on.
+/// What a field may be given: wrong types, numbers at and over their ends, texts that databases or
+/// parsers choke on.
 fn odd_values() -> Vec<Value> {
     let mut values = vec![
         json!(null),

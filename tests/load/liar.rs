@@ -1,4 +1,5 @@
-//! A fan-out without rules that can lie: it drops, repeats or swaps messages, and the load tool must say so.
+//! A fan-out without rules that can lie: it drops, repeats or swaps messages, and the load tool
+//! must say so.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

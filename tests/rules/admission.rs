@@ -239,7 +239,7 @@ async fn wrong_tokens_are_unauthorized(backend: Backend) {
     let mut lost = room.client(&room.host);
     lost.url = server.signal_url(unknown);
     unknown.clone_into(&mut lost.room_id);
-    let refused = lost.knock().await;
+    let refused = lost.try_join().await;
     let code = refused["code"].as_str();
     assert!(
         matches!(code, Some("room_not_found" | "unauthorized")),

@@ -25,7 +25,7 @@ async fn with_lobby(server: &Server) -> TestRoom {
 /// Knocks and must wait.
 async fn wait_in_lobby(room: &TestRoom, person: &Person) -> TestClient {
     let mut client = room.client(person);
-    let waiting = client.knock().await;
+    let waiting = client.try_join().await;
     assert_eq!(waiting["type"], "LobbyWaiting", "{waiting}");
     client
 }

@@ -1,4 +1,4 @@
-//! Nodes that are told to leave: their meetings go on elsewhere, and nothing is missing.
+//! Nodes that drain: their meetings continue elsewhere, and nothing is lost.
 
 use std::{
     sync::{
@@ -17,7 +17,7 @@ use crate::{
         scenario::{TestRoom, within_deadline},
         view::{list, seq_of, text},
     },
-    stage::{SHORT, Stage, say, settle, signal_url, times_heard},
+    setup::{SHORT, Setup, say, settle, signal_url, times_heard},
 };
 
 /// Commands on their way while a node leaves; the window of repeated commands is 64.
@@ -34,43 +34,43 @@ const STEADY: Duration = Duration::from_secs(1);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn drained_node_hands_its_meetings_over() {
     within_deadline(async {
-        let stage = Stage::start(2, &SHORT).await;
-        let (alice, mut bob) = (stage.alice(0).await, stage.joined("Bob", 0).await);
-        let carol = stage.joined("Carol", 1).await;
+        let setup = Setup::start(2, &SHORT).await;
+        let (alice, mut bob) = (setup.alice(0).await, setup.joined("Bob", 0).await);
+        let carol = setup.joined("Carol", 1).await;
         settle(&[&alice, &bob, &carol]).await;
         let session = alice.look().session_id.clone();
-        let before = stage.ownership().await;
+        let before = setup.ownership().await;
 
         let mut said = Vec::new();
         for number in 0..SENT_BEFORE {
             said.push(post(&mut bob, number).await);
         }
-        drain(&stage, 0).await;
+        drain(&setup, 0).await;
         for number in SENT_BEFORE..COMMANDS {
             said.push(post(&mut bob, number).await);
         }
-        let ended = stage.node(0).server.lock().await.ended().await;
+        let ended = setup.node(0).server.lock().await.ended().await;
         assert_eq!(ended.code(), Some(0));
         let mut people = [alice, bob, carol];
         for person in &people {
             let goodbye = person.expect_goodbye("draining", 1001, "reconnect").await;
-            assert_eq!(text(&goodbye, "url"), stage.url(1), "{}", person.name);
+            assert_eq!(text(&goodbye, "url"), setup.url(1), "{}", person.name);
             assert!(goodbye["retryAfterMs"].is_u64(), "{goodbye}");
         }
-        join_all(people.iter_mut().map(|person| stage.resume(person, &[1]))).await;
+        join_all(people.iter_mut().map(|person| setup.resume(person, &[1]))).await;
         for (id, message) in &said {
             people[1].post_as(*id, message.clone()).await;
             assert_eq!(people[1].answer(*id).await["durable"], true);
         }
         expect_each_once(&people, &said).await;
-        let after = stage.ownership().await;
-        assert_eq!(after.owner, stage.node_id(1).await);
+        let after = setup.ownership().await;
+        assert_eq!(after.owner, setup.node_id(1).await);
         assert!(after.epoch > before.epoch);
         assert_eq!(people[0].look().session_id, session);
 
-        leave_to_nobody(&stage, &mut people).await;
+        leave_to_nobody(&setup, &mut people).await;
         assert_eq!(people[0].look().session_id, session);
-        assert_eq!(stage.sessions_in_sql().await, 1);
+        assert_eq!(setup.sessions_in_sql().await, 1);
         people[0].command(json!({"type": "EndRoom"})).await;
         people[2].expect_goodbye("ended", 4004, "stop").await;
     })
@@ -78,33 +78,33 @@ async fn drained_node_hands_its_meetings_over() {
 }
 
 /// The last node leaves: the room waits in Redis, owned by nobody, for the next process.
-async fn leave_to_nobody(stage: &Stage, people: &mut [TestClient; 3]) {
-    let before = stage.ownership().await;
-    drain(stage, 1).await;
-    let ended = stage.node(1).server.lock().await.ended().await;
+async fn leave_to_nobody(setup: &Setup, people: &mut [TestClient; 3]) {
+    let before = setup.ownership().await;
+    drain(setup, 1).await;
+    let ended = setup.node(1).server.lock().await.ended().await;
     assert_eq!(ended.code(), Some(0));
     for person in &*people {
         let goodbye = person.expect_goodbye("draining", 1001, "reconnect").await;
         assert!(goodbye["url"].is_null(), "nowhere to go: {goodbye}");
         assert!(goodbye["retryAfterMs"].is_u64(), "{goodbye}");
     }
-    let left = stage.ownership().await;
+    let left = setup.ownership().await;
     assert_eq!((left.owner.as_str(), left.epoch), ("", before.epoch));
-    stage.node(0).start_again().await.expect("it starts");
-    join_all(people.iter_mut().map(|person| stage.resume(person, &[0]))).await;
+    setup.node(0).start_again().await.expect("it starts");
+    join_all(people.iter_mut().map(|person| setup.resume(person, &[0]))).await;
     let ack = say(&mut people[1], "on we go").await;
     assert_eq!(ack["durable"], true);
     for person in &*people {
         person.until_seq(seq_of(&ack)).await;
         assert_same_events(&people[0], person);
     }
-    assert!(stage.ownership().await.epoch > before.epoch);
+    assert!(setup.ownership().await.epoch > before.epoch);
 }
 
 /// Tells a node to leave, as an operator does at the last node.
-async fn drain(stage: &Stage, number: usize) {
-    let path = format!("/v1/nodes/{}/drain", stage.node_id(number).await);
-    stage.room.api.post(&path, json!({})).await.expect(202);
+async fn drain(setup: &Setup, number: usize) {
+    let path = format!("/v1/nodes/{}/drain", setup.node_id(number).await);
+    setup.room.api.post(&path, json!({})).await.expect(202);
 }
 
 async fn post(person: &mut TestClient, number: usize) -> (u64, Value) {
@@ -126,21 +126,21 @@ async fn expect_each_once(people: &[TestClient], said: &[(u64, Value)]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rolling_restart_loses_nothing() {
     within_deadline(async {
-        let stage = Arc::new(Stage::start(3, &SHORT).await);
+        let setup = Arc::new(Setup::start(3, &SHORT).await);
         let is_over = Arc::new(AtomicBool::new(false));
         let (mut rooms, mut talkers) = (Vec::new(), Vec::new());
         for number in 0..ROOMS {
-            let (room, clients) = pair_at(&stage, number).await;
+            let (room, clients) = pair_at(&setup, number).await;
             rooms.push(room);
             talkers.extend(clients.map(|client| {
-                tokio::spawn(talk(Arc::clone(&stage), client, Arc::clone(&is_over)))
+                tokio::spawn(talk(Arc::clone(&setup), client, Arc::clone(&is_over)))
             }));
         }
         tokio::time::sleep(STEADY).await;
         for number in 0..ROOMS {
-            let ended = stage.node(number).terminate().await;
+            let ended = setup.node(number).terminate().await;
             assert_eq!(ended.and_then(|status| status.code()), Some(0));
-            stage.node(number).start_again().await.expect("it starts");
+            setup.node(number).start_again().await.expect("it starts");
         }
         tokio::time::sleep(STEADY).await;
         is_over.store(true, Ordering::Relaxed);
@@ -161,7 +161,7 @@ async fn rolling_restart_loses_nothing() {
             }) {
                 assert_eq!(times_heard(&person.client, words), 1, "{words}");
             }
-            let api = &stage.room.api;
+            let api = &setup.room.api;
             api.post(&room.path("/end"), json!({})).await.expect(200);
             let session = room.closed_session().await;
             assert_eq!(session["id"], pair[0].client.look().session_id.as_str());
@@ -171,12 +171,12 @@ async fn rolling_restart_loses_nothing() {
     .await;
 }
 
-/// A room with two people in it, of whom one came to another node than its owner.
-async fn pair_at(stage: &Stage, number: usize) -> (TestRoom, [TestClient; 2]) {
-    let room = TestRoom::new(&*stage.node(number).server.lock().await).await;
+/// A room with two clients, one of them at another node than the owner.
+async fn pair_at(setup: &Setup, number: usize) -> (TestRoom, [TestClient; 2]) {
+    let room = TestRoom::new(&*setup.node(number).server.lock().await).await;
     let bob = room.person("Bob").await;
     let mut clients = [(&room.host, number), (&bob, (number + 1) % ROOMS)].map(|(person, node)| {
-        let url = signal_url(stage.node(node), &room.room_id);
+        let url = signal_url(setup.node(node), &room.room_id);
         TestClient::new(&person.name, &url, &room.room_id, &person.token)
     });
     for client in &mut clients {
@@ -194,8 +194,8 @@ struct Talked {
     returns: usize,
 }
 
-/// Says one thing after the other until all is over; whatever is not answered is repeated under its id.
-async fn talk(stage: Arc<Stage>, mut client: TestClient, is_over: Arc<AtomicBool>) -> Talked {
+/// Sends one message after the other until the end. Repeats unanswered ones under their ids.
+async fn talk(setup: Arc<Setup>, mut client: TestClient, is_over: Arc<AtomicBool>) -> Talked {
     let (mut said, mut returns) = (Vec::new(), 0);
     while !is_over.load(Ordering::Relaxed) {
         let words = format!("{} says {}", client.name, said.len());
@@ -211,7 +211,7 @@ async fn talk(stage: Arc<Stage>, mut client: TestClient, is_over: Arc<AtomicBool
                 "Ack" => break,
                 "Error" => assert_eq!(answer["code"], "unavailable", "{answer}"),
                 _ => {
-                    stage.resume(&mut client, &[0, 1, 2]).await;
+                    setup.resume(&mut client, &[0, 1, 2]).await;
                     returns += 1;
                 }
             }

@@ -1,4 +1,5 @@
-//! What survives what: one test per row of the README's table, with real nodes over one Redis and one PostgreSQL.
+//! What survives what: one test per row of the README's table, with real nodes over one Redis and
+//! one PostgreSQL.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -8,4 +9,4 @@ mod leaving;
 mod mirror;
 mod partitions;
 mod resumes;
-mod stage;
+mod setup;

@@ -10,7 +10,7 @@ use crate::{
         scenario::within_deadline,
         view::text,
     },
-    stage::{SHORT, Stage, say, settle, times_heard},
+    setup::{SHORT, Setup, say, settle, times_heard},
 };
 
 /// Commands of which some are unanswered at a node's death; below the window of 64.
@@ -21,12 +21,12 @@ const ANSWERED_BEFORE: usize = 20;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn removed_and_superseded_people_cannot_resume_at_another_node() {
     within_deadline(async {
-        let stage = Stage::start(2, &SHORT).await;
-        let mut alice = stage.alice(0).await;
-        let removed = stage.joined("Removed", 0).await;
-        let banned = stage.joined("Banned", 0).await;
-        let dave = stage.room.person("Dave").await;
-        let (mut first, mut second) = (stage.client(&dave, 0), stage.client(&dave, 1));
+        let setup = Setup::start(2, &SHORT).await;
+        let mut alice = setup.alice(0).await;
+        let removed = setup.joined("Removed", 0).await;
+        let banned = setup.joined("Banned", 0).await;
+        let dave = setup.room.person("Dave").await;
+        let (mut first, mut second) = (setup.client(&dave, 0), setup.client(&dave, 1));
         first.join().await;
         second.join().await;
         first.expect_goodbye("superseded", 4001, "stop").await;
@@ -42,12 +42,12 @@ async fn removed_and_superseded_people_cannot_resume_at_another_node() {
             (banned, "banned", "banned", 1008),
             (first, "superseded", "superseded", 4001),
         ];
-        expect_no_way_back(&stage, &mut ended).await;
-        // Nor at the node that goes on after the death of the one that decided it.
-        stage.node(0).kill9().await;
-        stage.resume(&mut alice, &[1]).await;
-        stage.resume(&mut second, &[1]).await;
-        expect_no_way_back(&stage, &mut ended).await;
+        expect_no_way_back(&setup, &mut ended).await;
+        // Nor at the node that takes over from the one that decided it.
+        setup.node(0).kill9().await;
+        setup.resume(&mut alice, &[1]).await;
+        setup.resume(&mut second, &[1]).await;
+        expect_no_way_back(&setup, &mut ended).await;
         say(&mut second, "still here").await;
         settle(&[&alice, &second]).await;
         let people: Vec<String> = alice.look().participants.keys().cloned().collect();
@@ -59,9 +59,9 @@ async fn removed_and_superseded_people_cannot_resume_at_another_node() {
     .await;
 }
 
-async fn expect_no_way_back(stage: &Stage, ended: &mut [(TestClient, &str, &str, u16)]) {
+async fn expect_no_way_back(setup: &Setup, ended: &mut [(TestClient, &str, &str, u16)]) {
     for (person, code, reason, close) in ended {
-        person.url = stage.url(1);
+        person.url = setup.url(1);
         let refused = person.try_resume().await;
         assert_eq!(refused["type"], "Error", "{}: {refused}", person.name);
         assert_eq!(refused["code"], *code, "{}: {refused}", person.name);
@@ -72,22 +72,22 @@ async fn expect_no_way_back(stage: &Stage, ended: &mut [(TestClient, &str, &str,
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn resume_token_is_rotated_and_only_its_hash_is_mirrored() {
     within_deadline(async {
-        let stage = Stage::start(2, &SHORT).await;
-        let alice = stage.alice(0).await;
-        let mut bob = stage.joined("Bob", 0).await;
+        let setup = Setup::start(2, &SHORT).await;
+        let alice = setup.alice(0).await;
+        let mut bob = setup.joined("Bob", 0).await;
         let mut tokens = vec![bob.look().resume_token.clone()];
-        expect_hash_alone(&stage, &bob, &tokens).await;
+        expect_hash_alone(&setup, &bob, &tokens).await;
         for number in [1, 0] {
             bob.drop_abruptly().await;
-            bob.url = stage.url(number);
+            bob.url = setup.url(number);
             bob.resume().await;
             tokens.push(bob.look().resume_token.clone());
-            expect_hash_alone(&stage, &bob, &tokens).await;
+            expect_hash_alone(&setup, &bob, &tokens).await;
         }
-        stage.node(0).kill9().await;
-        stage.resume(&mut bob, &[1]).await;
+        setup.node(0).kill9().await;
+        setup.resume(&mut bob, &[1]).await;
         tokens.push(bob.look().resume_token.clone());
-        expect_hash_alone(&stage, &bob, &tokens).await;
+        expect_hash_alone(&setup, &bob, &tokens).await;
         let mut different = tokens.clone();
         different.sort();
         different.dedup();
@@ -97,7 +97,7 @@ async fn resume_token_is_rotated_and_only_its_hash_is_mirrored() {
             "new at every join and resume"
         );
 
-        // The newest one is presented and a frame arrives: all older ones are worth nothing at any node.
+        // Once the newest one is used and a message arrives, no node accepts an older one.
         bob.drop_abruptly().await;
         bob.resume().await;
         say(&mut bob, "here").await;
@@ -105,14 +105,14 @@ async fn resume_token_is_rotated_and_only_its_hash_is_mirrored() {
         let connection = bob.look().connection_id.clone();
         for old in &tokens[..tokens.len() - 1] {
             let resume = json!({"connectionId": connection, "resumeToken": old, "lastSeq": seq});
-            let mut thief = stage.client(&stage.room.token_for("Bob", &bob.user_id()).await, 1);
+            let mut thief = setup.client(&setup.room.token_for("Bob", &bob.user_id()).await, 1);
             let answer = thief.resume_with(resume).await;
             assert_eq!(answer["type"], "RoomJoined", "a new stay: {answer}");
         }
         bob.expect_goodbye("superseded", 4001, "stop").await;
         drop(alice);
         for number in [0, 1] {
-            let log = stage.node(number).log().await;
+            let log = setup.node(number).log().await;
             assert!(tokens.iter().all(|token| !log.contains(token)));
         }
     })
@@ -120,15 +120,15 @@ async fn resume_token_is_rotated_and_only_its_hash_is_mirrored() {
 }
 
 /// Nothing in Redis tells the tokens; the hash of the newest one is there.
-async fn expect_hash_alone(stage: &Stage, person: &TestClient, tokens: &[String]) {
-    let all = everything_in_redis(stage).await;
+async fn expect_hash_alone(setup: &Setup, person: &TestClient, tokens: &[String]) {
+    let all = everything_in_redis(setup).await;
     for token in tokens {
         assert!(!all.contains(token.as_str()), "{token} in {all}");
     }
     let newest = Sha256::digest(tokens.last().expect("one at least").as_bytes());
     let hash: String = newest.iter().map(|byte| format!("{byte:02x}")).collect();
-    let key = format!("room:{{{}}}:participants", stage.room.room_id);
-    let seat: String = stage
+    let key = format!("room:{{{}}}:participants", setup.room.room_id);
+    let seat: String = setup
         .cluster
         .redis(&["HGET", &key, &person.user_id()])
         .await
@@ -140,15 +140,15 @@ async fn expect_hash_alone(stage: &Stage, person: &TestClient, tokens: &[String]
     assert!(hashes.len() <= 3, "{seat}");
 }
 
-async fn everything_in_redis(stage: &Stage) -> String {
-    let keys: Vec<String> = stage
+async fn everything_in_redis(setup: &Setup) -> String {
+    let keys: Vec<String> = setup
         .cluster
         .redis(&["KEYS", "*"])
         .await
         .expect("Redis answers");
     let mut all = String::new();
     for key in keys {
-        let kind: String = stage
+        let kind: String = setup
             .cluster
             .redis(&["TYPE", &key])
             .await
@@ -162,7 +162,7 @@ async fn everything_in_redis(stage: &Stage) -> String {
             // It went in between.
             _ => continue,
         };
-        let held = stage.cluster.redis::<redis::Value>(&words).await;
+        let held = setup.cluster.redis::<redis::Value>(&words).await;
         all.push_str(&format!(
             "{key}: {:?}\n",
             flat(held.expect("Redis answers"))
@@ -182,9 +182,9 @@ fn flat(value: redis::Value) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_repeated_at_another_node_take_effect_once() {
     within_deadline(async {
-        let stage = Stage::start(2, &SHORT).await;
-        let (alice, mut bob) = (stage.alice(0).await, stage.joined("Bob", 0).await);
-        let mut carol = stage.joined("Carol", 1).await;
+        let setup = Setup::start(2, &SHORT).await;
+        let (alice, mut bob) = (setup.alice(0).await, setup.joined("Bob", 0).await);
+        let mut carol = setup.joined("Carol", 1).await;
         settle(&[&alice, &bob, &carol]).await;
         let mut said = Vec::new();
         for number in 0..COMMANDS {
@@ -199,12 +199,12 @@ async fn commands_repeated_at_another_node_take_effect_once() {
             }
         }
         bob.answer(said[ANSWERED_BEFORE * 2].1).await;
-        stage.node(0).kill9().await;
+        setup.node(0).kill9().await;
         let mut people = [alice, bob, carol];
         for person in &people {
             person.closed().await;
         }
-        join_all(people.iter_mut().map(|person| stage.resume(person, &[1]))).await;
+        join_all(people.iter_mut().map(|person| setup.resume(person, &[1]))).await;
         // All of them, also those that were answered, and once more.
         for (name, id, message) in said.iter().chain(&said) {
             let person = people.iter_mut().find(|person| person.name == *name);
@@ -223,7 +223,7 @@ async fn commands_repeated_at_another_node_take_effect_once() {
             }
             assert_same_events(&people[0], person);
         }
-        stage.until_mirrored(&people[0]).await;
+        setup.until_mirrored(&people[0]).await;
     })
     .await;
 }

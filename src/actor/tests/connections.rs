@@ -39,7 +39,7 @@ async fn connection_beyond_the_limit_is_refused_with_503() {
     bob.drop_abruptly().await;
     alice
         .until("Bob away", |view| {
-            (view.participants[&bob.user_id()]["isAway"] == true).then_some(())
+            (view.participants.get(&bob.user_id())?["isAway"] == true).then_some(())
         })
         .await;
     stage
@@ -68,14 +68,14 @@ async fn silent_peer_is_away_for_the_others_and_may_come_back() {
     bob.stop_reading();
     alice
         .until("Bob away", |view| {
-            (view.participants[&bob.user_id()]["isAway"] == true).then_some(())
+            (view.participants.get(&bob.user_id())?["isAway"] == true).then_some(())
         })
         .await;
     assert_eq!(evictions(&stage, EvictionReason::Silent), 1);
     bob.resume().await;
     alice
         .until("Bob back", |view| {
-            (view.participants[&bob.user_id()]["isAway"] == false).then_some(())
+            (view.participants.get(&bob.user_id())?["isAway"] == false).then_some(())
         })
         .await;
     alice.check();
@@ -93,7 +93,7 @@ async fn who_answers_stays_however_close_the_timeout_is_to_the_pings() {
         bob.stop_reading();
         alice
             .until("Bob away", |view| {
-                (view.participants[&bob.user_id()]["isAway"] == true).then_some(())
+                (view.participants.get(&bob.user_id())?["isAway"] == true).then_some(())
             })
             .await;
         bob.resume().await;
@@ -126,7 +126,7 @@ async fn silent_peer_in_the_lobby_loses_its_place_after_the_grace() {
     let mut alice = stage.owner();
     alice.join().await;
     let mut bob = stage.guest("Bob");
-    let waits = bob.knock().await;
+    let waits = bob.try_join().await;
     assert_eq!(waits["type"], "LobbyWaiting");
     let waiting =
         |count: usize| move |view: &super::view::View| (view.waiting.len() == count).then_some(());

@@ -104,7 +104,7 @@ async fn unanswered_commands_of_others_time_out_and_may_be_repeated() {
         .await;
     assert_eq!(alice.answer(asked).await["type"], "Ack");
     bob.until("the raised hand", |view| {
-        (view.participants[&alice.user_id()]["isHandRaised"] == true).then_some(())
+        (view.participants.get(&alice.user_id())?["isHandRaised"] == true).then_some(())
     })
     .await;
     alice.check();

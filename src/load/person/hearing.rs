@@ -1,12 +1,15 @@
-//! What a person makes of the frames that come.
+//! What a person of a load run does with the messages that arrive.
+
+use std::time::Instant;
 
 use uuid::Uuid;
 
 use super::Person;
 use crate::{
     load::{
-        command::What,
-        inbox::{Heard, Pending},
+        client::{Entry, Heard, is_for_now},
+        command::{Scheduled, What},
+        mark::Mark,
         meter::{Kind, count},
     },
     protocol::Code,
@@ -15,95 +18,109 @@ use crate::{
 /// Candidates that each side sends after an offer or an answer.
 const CANDIDATES: usize = 5;
 
-/// Why somebody is not let in.
-pub(super) struct Closed(pub Code);
-
-/// The first word of the server to a `JoinRoom`.
+/// The answer to a `JoinRoom`.
 pub(super) enum Answer {
-    /// In; whether the stay of before goes on.
-    In(bool),
-    /// Not in.
-    Out(Closed),
+    Entered(Entry),
+    Refused(Code),
 }
 
 impl Person {
-    /// Takes a frame while in the room.
+    /// Takes a message while in the room.
     pub(super) async fn hear(&mut self, text: &str) {
-        // Somebody in the room gets no answer to a join.
         self.take(text);
         if !self.replies.is_empty() {
             self.reply().await;
         }
     }
 
-    /// Takes a frame; the answer to `JoinRoom`, if it was that.
+    /// Takes a message. Returns the answer to `JoinRoom` if it is one.
     pub(super) fn take(&mut self, text: &str) -> Option<Answer> {
+        if self.context.options.is_bare {
+            return self.take_bare(text);
+        }
         let mut heard = std::mem::take(&mut self.heard);
-        self.inbox.take(text, &mut heard);
+        self.client.take(text, Instant::now(), &mut heard);
         let mut answer = None;
         for one in heard.drain(..) {
-            answer = self.understand(one).or(answer);
+            answer = self.react(one).or(answer);
         }
         self.heard = heard;
         answer
     }
 
-    fn understand(&mut self, heard: Heard<What>) -> Option<Answer> {
-        let meter = &self.stage.meter;
+    /// The first message of a bare target answers the join. The others are chat messages or
+    /// nothing.
+    fn take_bare(&mut self, text: &str) -> Option<Answer> {
+        let answer = self
+            .client
+            .last_seq()
+            .is_none()
+            .then_some(Answer::Entered(Entry::Joined));
+        self.client.enter_silently();
+        if let Some(mark) = Mark::find(text) {
+            self.message(mark);
+        }
+        answer
+    }
+
+    fn react(&mut self, heard: Heard<Scheduled>) -> Option<Answer> {
         match heard {
-            Heard::Message(due_ns) => {
-                count(&meter.counts.deliveries_seen);
-                meter.record(Kind::Delivery, self.who.index, due_ns);
-            }
-            Heard::Acked(pending) => self.acked(&pending),
-            Heard::Refused(Some(pending), code) if pending.what == What::Join => {
-                return Some(Answer::Out(Closed(code)));
-            }
-            Heard::Refused(pending, code) => self.refused(pending.as_ref(), code),
-            Heard::Joined {
-                is_same_stay,
-                others,
-            } => {
-                self.replies.extend(self.offers(is_same_stay, &others));
-                return Some(Answer::In(is_same_stay));
+            Heard::Message(mark) => self.message(mark),
+            Heard::Acked(sent) => self.acked(&sent.command),
+            Heard::JoinRefused(code) => return Some(Answer::Refused(code)),
+            Heard::Refused(sent, code) => self.refused(sent.map(|sent| sent.command), code),
+            Heard::Entered { entry, others } => {
+                match entry {
+                    Entry::Joined => self.messages.begin_stay(),
+                    Entry::Snapshot => self.messages.has_gap = true,
+                    Entry::Resumed => {}
+                }
+                self.replies.extend(self.offers(entry, &others));
+                return Some(Answer::Entered(entry));
             }
             Heard::Offer(from) => {
                 self.replies.push(What::Answer(from));
                 self.replies.extend([What::Candidate(from); CANDIDATES]);
             }
-            Heard::Goodbye(farewell) => self.farewell = Some(farewell),
-            Heard::Broken(breach) => {
-                self.stage
-                    .breaches
-                    .add(self.who.room, self.who.seat, &breach);
-            }
+            Heard::Goodbye(goodbye) => self.goodbye = Some(goodbye),
+            Heard::Violation(violation) => self.report(&violation),
+            Heard::KeepAlive | Heard::RoomEnded => {}
         }
         None
     }
 
-    fn acked(&self, pending: &Pending<What>) {
-        let meter = &self.stage.meter;
+    fn message(&mut self, mark: Mark) {
+        let violation = self.messages.take(mark);
+        let meter = &self.context.meter;
+        count(&meter.counts.deliveries_seen);
+        meter.record(Kind::Delivery, self.spec.index, mark.due_ns);
+        if let Some(violation) = violation {
+            self.report(&violation);
+        }
+    }
+
+    fn acked(&self, scheduled: &Scheduled) {
+        let meter = &self.context.meter;
         count(&meter.counts.commands_acked);
-        meter.record(Kind::Command, self.who.index, pending.due_ns);
-        if matches!(pending.what, What::Say(_)) {
-            self.room.owe_message(meter);
+        meter.record(Kind::Command, self.spec.index, scheduled.due_ns);
+        if matches!(scheduled.what, What::Say(_)) {
+            self.room.expect_message(meter);
         }
     }
 
-    fn refused(&self, pending: Option<&Pending<What>>, code: Code) {
-        let is_counted = pending.is_some_and(|pending| pending.what != What::Join);
-        if is_counted {
-            count(&self.stage.meter.counts.commands_refused);
+    fn refused(&self, scheduled: Option<Scheduled>, code: Code) {
+        if scheduled.is_some() {
+            count(&self.context.meter.counts.commands_refused);
         }
-        if !is_for_load(code) && code != Code::TargetNotFound {
-            let what = pending.map(|pending| pending.what);
-            self.broken("no-refusal", format!("{what:?} was answered {code:?}"));
+        if !is_for_now(code) && code != Code::TargetNotFound {
+            let what = scheduled.map(|scheduled| scheduled.what);
+            self.violate("no-refusal", &format!("{what:?} was answered {code:?}"));
         }
     }
 
-    /// What a person does on coming into a meeting: tries to reach some of those who are there.
-    fn offers(&self, is_same_stay: bool, others: &[Uuid]) -> Vec<What> {
-        if is_same_stay || !self.stage.options.profile.has_media() {
+    /// Returns the offers to some of the others, after a join in a profile with media.
+    fn offers(&self, entry: Entry, others: &[Uuid]) -> Vec<What> {
+        if entry != Entry::Joined || !self.context.options.profile.has_media() {
             return Vec::new();
         }
         let to_one = |to: &Uuid| {
@@ -114,17 +131,12 @@ impl Person {
         others.iter().flat_map(to_one).collect()
     }
 
-    /// Sends what the frames asked for; due at once.
+    /// Sends the replies to what arrived.
     pub(super) async fn reply(&mut self) {
-        let now_ns = self.stage.meter.now_ns();
+        let now_ns = self.context.meter.now_ns();
         for what in std::mem::take(&mut self.replies) {
             self.replied += 1;
             self.send(what, now_ns).await;
         }
     }
-}
-
-/// Whether the server says that it has too much to do, or cannot tell.
-pub(super) const fn is_for_load(code: Code) -> bool {
-    matches!(code, Code::RateLimited | Code::Unavailable | Code::Timeout)
 }

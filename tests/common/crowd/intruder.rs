@@ -1,4 +1,4 @@
-//! Somebody who tries again and again to get into full rooms: **capacity** holds while seats are away and owners change.
+//! A client that keeps trying to join full rooms: **capacity** holds while owners change.
 
 use std::{
     sync::{
@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use callboard::load::client::RoomLog;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::{
@@ -16,13 +17,13 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{Crowd, ledger::Ledger, person::open, try_post};
+use super::{Crowd, person::open, try_post};
 use crate::common::{http::Api, view::text};
 
 /// Between two attempts.
 const PACE: Duration = Duration::from_millis(400);
 /// Longest time of one attempt.
-const PATIENCE: Duration = Duration::from_secs(6);
+const ATTEMPT_DEADLINE: Duration = Duration::from_secs(6);
 
 /// The running attempts; stopped with [`Intruder::stop`].
 pub struct Intruder {
@@ -37,24 +38,24 @@ impl Intruder {
         let rooms: Vec<_> = crowd
             .rooms
             .iter()
-            .map(|room| Arc::clone(&room.ledger))
+            .map(|room| Arc::clone(&room.log))
             .collect();
         let (nodes, counter) = (nodes.to_vec(), Arc::clone(&refused));
         let task = tokio::spawn(async move {
             for attempt in 0.. {
                 let api = &nodes[attempt % nodes.len()];
-                let ledger = &rooms[attempt % rooms.len()];
-                let (room_id, amnesties) = {
-                    let ledger = ledger.lock().expect("nobody panics with the ledger");
-                    (ledger.room_id.clone(), ledger.amnesties)
+                let log = &rooms[attempt % rooms.len()];
+                let (room_id, losses) = {
+                    let log = log.lock().expect("no holder of the log panics");
+                    (log.room_id.clone(), log.losses)
                 };
                 // After an allowed loss the room may have begun anew, with free seats.
-                if amnesties > 0 {
+                if losses > 0 {
                     sleep(PACE).await;
                     continue;
                 }
-                if let Ok(Some(answer)) = timeout(PATIENCE, knock(api, &room_id)).await {
-                    judge(ledger, &answer, &counter);
+                if let Ok(Some(answer)) = timeout(ATTEMPT_DEADLINE, join(api, &room_id)).await {
+                    check(log, &answer, &counter);
                 }
                 sleep(PACE).await;
             }
@@ -71,29 +72,32 @@ impl Intruder {
     }
 }
 
-fn judge(ledger: &std::sync::Mutex<Ledger>, answer: &Value, refused: &AtomicU64) {
-    let mut ledger = ledger.lock().expect("nobody panics with the ledger");
+fn check(log: &std::sync::Mutex<RoomLog>, answer: &Value, refused: &AtomicU64) {
+    let mut log = log.lock().expect("no holder of the log panics");
     match (text(answer, "type"), text(answer, "code")) {
         ("Error", "room_full") => {
             refused.fetch_add(1, Ordering::AcqRel);
         }
         ("Error", "unavailable" | "timeout") | ("Goodbye", _) => {}
-        // The loss came in between.
-        ("RoomJoined", _) if ledger.amnesties > 0 => {}
-        _ => ledger.violate("capacity", format!("a full room answered a join: {answer}")),
+        // The allowed loss came in between.
+        ("RoomJoined", _) if log.losses > 0 => {}
+        _ => log.violate(
+            "capacity",
+            &format!("a full room answered a join: {answer}"),
+        ),
     }
 }
 
-/// The first answer to a join; none: the node is away.
-async fn knock(api: &Api, room_id: &str) -> Option<Value> {
+/// Returns the first answer to a join. `None` if the node is down.
+async fn join(api: &Api, room_id: &str) -> Option<Value> {
     let path = format!("/v1/rooms/{room_id}/join");
     let body = json!({"displayName": "intruder"});
-    let (status, join) = try_post(api, &path, &body).await.ok()?;
+    let (status, granted) = try_post(api, &path, &body).await.ok()?;
     if status != 200 {
         return None;
     }
-    let mut socket = open(text(&join, "signalUrl")).await?;
-    let ask = json!({"type": "JoinRoom", "id": 1, "roomId": room_id, "token": join["token"]});
+    let mut socket = open(text(&granted, "signalUrl")).await?;
+    let ask = json!({"type": "JoinRoom", "id": 1, "roomId": room_id, "token": granted["token"]});
     socket.send(Message::text(ask.to_string())).await.ok()?;
     loop {
         if let Message::Text(frame) = socket.next().await?.ok()? {

@@ -1,10 +1,15 @@
-//! One person over real sockets who behaves as the contract asks: resumes, repeats with the same ids, backs off, goes elsewhere.
+//! One client over real sockets that behaves as documented: it resumes, repeats commands under the
+//! same ids, backs off and follows redirects.
 
 use std::{
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
+use callboard::{
+    load::client::{Client, Entry, Heard, SWITCHES},
+    protocol::Action,
+};
 use futures_util::{SinkExt, StreamExt};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tokio::{
@@ -16,64 +21,64 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest},
 };
 
-use super::{
-    Mark, Return, Shared,
-    desk::{SWITCHES, Wish},
-    witness::{Entry, Heard, Witness},
-};
+use super::{Mark, Return, Shared, wish::Wish};
 
-/// A server that leaves something unanswered for this long is given up.
+/// Longest wait for an answer before the client gives the connection up.
 const SILENCE: Duration = Duration::from_millis(1_500);
-/// The same for a `JoinRoom`, as long as a node may take for one: it waits until a silent owner goes on or has expired.
+/// The same for a `JoinRoom`: a node waits until a silent owner continues or has expired.
 const JOIN_SILENCE: Duration = Duration::from_secs(10);
-/// Without anything unanswered for this long a `KeepAlive` is sent.
+/// Interval of `KeepAlive` while nothing is unanswered.
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
-/// Between two attempts to connect: jitter in this range of milliseconds.
+/// Pause between two connections, at random within this range of milliseconds.
 const BACK_OFF_MS: std::ops::Range<u64> = 50..250;
-/// Looked at again this often while paused.
-const PAUSE_LOOK: Duration = Duration::from_millis(50);
-/// Of all commands, those that are chat.
+/// Interval of checking for the end of a pause.
+const PAUSE_INTERVAL: Duration = Duration::from_millis(50);
+/// The share of chat messages among all commands.
 const CHAT_SHARE: f64 = 0.3;
+/// Commands without an answer at any time. The server allows 64.
+const UNANSWERED_MAX: usize = 8;
 
 type Socket = WebSocketStream<TcpStream>;
 
-/// Why a connection is over.
-enum Parting {
-    /// Without a word, or given up.
+/// Why a connection ended.
+enum Ending {
+    /// Without a `Goodbye`, or given up.
     Lost,
     /// With a `Goodbye`.
     Goodbye {
         url: Option<String>,
         retry_after: Option<Duration>,
     },
-    /// The meeting is over, or no way back.
+    /// The session ended, or the client must not return.
     Over,
 }
 
-/// One person and what is needed to come back.
+/// One client and how it connects.
 pub struct Person {
-    /// Checks every frame.
-    pub witness: Witness,
-    /// What others may see of this person.
+    /// The name in reports.
+    pub name: String,
+    /// Checks every message.
+    pub client: Client<Wish>,
+    /// The state that other tasks may read.
     pub mark: Arc<Mark>,
-    /// Of the whole crowd.
+    /// Shared by the whole crowd.
     pub shared: Arc<Shared>,
-    /// Which room.
+    /// The room on the wire.
     pub room_id: String,
     /// The join token.
     pub token: String,
     /// Where to connect first.
     pub url: String,
-    /// Place in the list of nodes.
+    /// Its place in the list of nodes.
     pub node: usize,
     rng: SmallRng,
-    /// Numbers the chats.
+    /// The number of chat messages.
     chats: u64,
     /// The fault that cost the connection, and when the loss was noticed.
     lost: Option<(usize, Instant, Instant)>,
 }
 
-/// What changes while one connection lives.
+/// The state of one connection.
 struct Talk {
     is_in: bool,
     opened_at: Instant,
@@ -83,19 +88,21 @@ struct Talk {
 }
 
 impl Person {
-    /// Somebody who has a token and has not connected yet.
+    /// Returns a client that has a token and no connection.
     pub fn new(
-        witness: Witness,
+        name: &str,
+        client: Client<Wish>,
         mark: Arc<Mark>,
         shared: Arc<Shared>,
-        place: (String, String, String),
+        address: (String, String, String),
         seed: u64,
     ) -> Self {
-        let (room_id, token, url) = place;
+        let (room_id, token, url) = address;
         let mut rng = SmallRng::seed_from_u64(seed);
         Self {
             node: rng.random_range(0..shared.nodes.len()),
-            witness,
+            name: name.to_owned(),
+            client,
             mark,
             shared,
             room_id,
@@ -107,32 +114,32 @@ impl Person {
         }
     }
 
-    /// Lives until the meeting is over; gives the person back, with what was counted.
+    /// Runs until the session ends. Returns the client with what it counted.
     pub async fn live(mut self) -> Self {
         loop {
-            let parting = match timeout(SILENCE, open(&self.url)).await {
+            let ending = match timeout(SILENCE, open(&self.url)).await {
                 Ok(Some(socket)) => self.talk(socket).await,
-                Ok(None) | Err(_) => Parting::Lost,
+                Ok(None) | Err(_) => Ending::Lost,
             };
             self.note_loss();
             let is_ending = self.shared.is_ending.load(Ordering::Acquire);
             let wait = Duration::from_millis(self.rng.random_range(BACK_OFF_MS));
-            match parting {
-                Parting::Over => break,
-                Parting::Lost | Parting::Goodbye { .. } if is_ending => break,
-                Parting::Lost => {
+            match ending {
+                Ending::Over => break,
+                Ending::Lost | Ending::Goodbye { .. } if is_ending => break,
+                Ending::Lost => {
                     self.node = (self.node + 1) % self.shared.nodes.len();
                     self.url = self.url_of(self.node);
                     sleep(wait).await;
                 }
-                Parting::Goodbye { url, retry_after } => {
+                Ending::Goodbye { url, retry_after } => {
                     if let Some(url) = url {
                         self.url = url;
                     } else {
                         self.node = (self.node + 1) % self.shared.nodes.len();
                         self.url = self.url_of(self.node);
                     }
-                    // The server spreads those whom it sends away.
+                    // The server spreads the clients that it sends away.
                     sleep(retry_after.unwrap_or(wait)).await;
                 }
             }
@@ -147,10 +154,10 @@ impl Person {
         format!("{base}/v1/rooms/{}/signal", self.room_id)
     }
 
-    async fn talk(&mut self, mut socket: Socket) -> Parting {
-        let knock = self.witness.knock(&self.room_id, &self.token);
-        if socket.send(Message::text(knock)).await.is_err() {
-            return Parting::Lost;
+    async fn talk(&mut self, mut socket: Socket) -> Ending {
+        let join = self.client.join(&self.room_id, &self.token, true);
+        if socket.send(Message::text(join)).await.is_err() {
+            return Ending::Lost;
         }
         let now = Instant::now();
         let mut talk = Talk {
@@ -165,91 +172,107 @@ impl Person {
             let wake = self.next_wake(&talk);
             tokio::select! {
                 item = socket.next() => {
-                    let parting = match item {
+                    let ending = match item {
                         Some(Ok(Message::Text(frame))) => self.hear(&mut talk, frame.as_str()),
                         Some(Ok(_)) => None,
-                        Some(Err(_)) | None => Some(Parting::Lost),
+                        Some(Err(_)) | None => Some(Ending::Lost),
                     };
-                    if let Some(parting) = parting {
-                        return parting;
+                    if let Some(ending) = ending {
+                        return ending;
                     }
                 }
                 () = sleep_until(wake.into()) => {
                     if self.is_silent(&talk) {
-                        return Parting::Lost;
+                        return Ending::Lost;
                     }
                     if talk.is_in && self.say(&mut talk, &mut socket).await.is_err() {
-                        return Parting::Lost;
+                        return Ending::Lost;
                     }
                 }
-                () = mark.drop_now.notified() => return Parting::Lost,
+                () = mark.drop_now.notified() => return Ending::Lost,
             }
         }
     }
 
-    /// What must be sent now.
+    /// Sends what is due.
     async fn say(&mut self, talk: &mut Talk, socket: &mut Socket) -> Result<(), ()> {
         let now = Instant::now();
         if talk.next_wish <= now {
             talk.next_wish = now + self.pace();
-            if !self.is_paused() && self.witness.desk.has_room() {
+            if !self.is_paused() && self.client.pending.len() < UNANSWERED_MAX {
                 let wish = self.invent();
-                self.witness.desk.ask(wish);
+                self.client.pending.ask(wish);
             }
         }
-        let mut frames = self.witness.desk.due(now);
-        let is_quiet = frames.is_empty() && self.witness.desk.waiting_since().is_none();
+        let due = self.client.pending.due(now);
+        let frame = |(id, wish): (u64, Wish)| wish.frame(id).to_string();
+        let mut frames: Vec<String> = due.into_iter().map(frame).collect();
+        let is_quiet = frames.is_empty() && self.client.pending.waiting_since().is_none();
         if is_quiet && talk.keep_alive.is_none() && now >= talk.heard_at + KEEP_ALIVE {
             talk.keep_alive = Some(now);
             frames.push(r#"{"type":"KeepAlive"}"#.to_owned());
         }
         self.mark
             .is_idle
-            .store(self.witness.desk.is_empty(), Ordering::Release);
+            .store(self.client.pending.is_empty(), Ordering::Release);
         for frame in frames {
-            // A frozen server takes nothing: noticed by the silence, but never waited for without end.
+            // A frozen server takes nothing, so that the wait needs a bound.
             let sent = timeout(SILENCE, socket.send(Message::text(frame))).await;
             sent.map_err(drop)?.map_err(drop)?;
         }
         Ok(())
     }
 
-    fn hear(&mut self, talk: &mut Talk, frame: &str) -> Option<Parting> {
+    fn hear(&mut self, talk: &mut Talk, frame: &str) -> Option<Ending> {
         let now = Instant::now();
-        let heard = self.witness.take(frame, now);
-        self.mark.show(&self.witness);
+        let mut heard = Vec::new();
+        self.client.take(frame, now, &mut heard);
+        self.mark.show(&self.client);
+        let mut ending = None;
+        for one in heard {
+            ending = self.react(talk, one, now).or(ending);
+        }
+        ending
+    }
+
+    fn react(&mut self, talk: &mut Talk, heard: Heard<Wish>, now: Instant) -> Option<Ending> {
         match heard {
-            Heard::Nothing => {}
-            Heard::Entered(entry) => {
+            Heard::Entered { entry, .. } => {
                 talk.is_in = true;
                 talk.heard_at = now;
                 talk.next_wish = talk.next_wish.min(now + self.pace());
-                self.witness.desk.repeat_all();
+                self.client.pending.repeat_all();
                 self.note_return(entry, now);
                 self.shared.confirm(&self.mark, talk.opened_at);
             }
-            Heard::Refused(_) => {}
-            Heard::Answered(sent_at) => {
-                talk.heard_at = now;
-                self.shared.confirm(&self.mark, sent_at);
+            Heard::Acked(sent) | Heard::Refused(Some(sent), _) => {
+                if let Some(sent_at) = sent.sent_at {
+                    talk.heard_at = now;
+                    self.shared.confirm(&self.mark, sent_at);
+                }
             }
-            Heard::Alive => {
+            Heard::KeepAlive => {
                 talk.heard_at = now;
                 if let Some(sent_at) = talk.keep_alive.take() {
                     self.shared.confirm(&self.mark, sent_at);
                 }
             }
-            Heard::Goodbye {
-                action,
-                url,
-                retry_after,
-            } => {
-                return Some(match action.as_str() {
-                    "stop" => Parting::Over,
-                    _ => Parting::Goodbye { url, retry_after },
+            Heard::Goodbye(goodbye) => {
+                let retry_after = goodbye.retry_after();
+                return Some(match goodbye.action {
+                    Action::Stop => Ending::Over,
+                    Action::Reconnect | Action::Rejoin => Ending::Goodbye {
+                        url: goodbye.url,
+                        retry_after,
+                    },
                 });
             }
-            Heard::Ended => {}
+            Heard::JoinRefused(_)
+            | Heard::Refused(None, _)
+            | Heard::Message(_)
+            | Heard::Offer(_)
+            | Heard::RoomEnded
+            | Heard::Violation(_) => {}
         }
         None
     }
@@ -264,7 +287,7 @@ impl Person {
     }
 
     fn waiting_since(&self, talk: &Talk) -> Option<Instant> {
-        let command = self.witness.desk.waiting_since();
+        let command = self.client.pending.waiting_since();
         command.into_iter().chain(talk.keep_alive).min()
     }
 
@@ -274,7 +297,7 @@ impl Person {
         }
         let silence = self.waiting_since(talk).map(|since| since + SILENCE);
         let keep_alive = silence.is_none().then_some(talk.heard_at + KEEP_ALIVE);
-        [silence, keep_alive, self.witness.desk.next_due()]
+        [silence, keep_alive, self.client.pending.next_due()]
             .into_iter()
             .flatten()
             .fold(talk.next_wish, Instant::min)
@@ -284,22 +307,24 @@ impl Person {
         self.shared.pace_ms.load(Ordering::Acquire) == 0
     }
 
-    /// Until the next own wish.
+    /// Returns the time until the next own command.
     fn pace(&mut self) -> Duration {
         match self.shared.pace_ms.load(Ordering::Acquire) {
-            0 => PAUSE_LOOK,
+            0 => PAUSE_INTERVAL,
             pace => Duration::from_millis(self.rng.random_range(pace / 2..=pace + pace / 2)),
         }
     }
 
     fn invent(&mut self) -> Wish {
         let switch = self.rng.random_range(0..SWITCHES.len());
-        let is_chat = self.rng.random_bool(CHAT_SHARE) || self.witness.desk.is_moving(switch);
+        let is_switch = |wish: &Wish| matches!(wish, Wish::Switch(own, _) if *own == switch);
+        let is_moving = self.client.pending.iter().any(|(_, wish)| is_switch(wish));
+        let is_chat = self.rng.random_bool(CHAT_SHARE) || is_moving;
         if is_chat {
             self.chats += 1;
-            return Wish::Chat(format!("{}, number {}", self.witness.name, self.chats));
+            return Wish::Chat(format!("{}, number {}", self.name, self.chats));
         }
-        let own = self.witness.fold.person(&self.witness.user_id);
+        let own = self.client.participants.get(&self.client.user_id);
         let value = own.and_then(|own| own[SWITCHES[switch]].as_bool());
         Wish::Switch(switch, !value.unwrap_or_default())
     }
@@ -309,14 +334,12 @@ impl Person {
         if self.mark.is_in.swap(false, Ordering::AcqRel) {
             let (number, at) = self.shared.fault();
             self.lost = Some((number, at, now));
-            let user_id = self.witness.user_id.clone();
-            self.witness.ledger().mark_out(&user_id, Some(now));
+            self.client.mark_disconnected(Some(now));
         }
     }
 
     fn note_return(&mut self, entry: Entry, now: Instant) {
-        let user_id = self.witness.user_id.clone();
-        self.witness.ledger().mark_out(&user_id, None);
+        self.client.mark_disconnected(None);
         self.mark.is_in.store(true, Ordering::Release);
         if let Some((fault, fault_at, lost_at)) = self.lost.take() {
             self.shared.returns().push(Return {
@@ -329,7 +352,7 @@ impl Person {
     }
 }
 
-/// Connects and upgrades; none: not possible.
+/// Connects and upgrades. `None` if that fails.
 pub async fn open(url: &str) -> Option<Socket> {
     let mut request = url.into_client_request().ok()?;
     let protocol = "callboard.v1+json".parse().ok()?;

@@ -1,40 +1,40 @@
-//! How long people were out: every sample is kept, so percentiles are exact.
+//! How long clients were disconnected. Every sample is kept, so percentiles are exact.
 
 use std::time::Duration;
 
-use super::witness::Entry;
+use callboard::load::client::Entry;
 
-/// One person who came back.
+/// One client that is back.
 #[derive(Clone, Copy, Debug)]
 pub struct Return {
     /// Number of the fault at which the connection was lost.
     pub fault: usize,
-    /// How.
     pub entry: Entry,
     /// From the begin of the fault.
     pub since_fault: Duration,
-    /// From the moment the loss was seen: `Goodbye`, close, or silence given up.
+    /// From the moment of the loss: `Goodbye`, close, or the end of waiting for an answer.
     pub since_loss: Duration,
 }
 
-/// Durations in order.
+/// Sorted durations.
 #[derive(Clone, Debug, Default)]
 pub struct Samples(Vec<Duration>);
 
 impl Samples {
-    /// Of these.
+    /// Sorts the samples.
     pub fn of(samples: impl IntoIterator<Item = Duration>) -> Self {
         let mut samples: Vec<Duration> = samples.into_iter().collect();
         samples.sort_unstable();
         Self(samples)
     }
 
-    /// How many.
+    /// Returns the number of samples.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// The smallest sample that at least this share does not exceed; none without samples.
+    /// Returns the smallest sample that at least this share does not exceed. `None` without
+    /// samples.
     pub fn percentile(&self, share: f64) -> Option<Duration> {
         let rank = (self.0.len() as f64 * share).ceil() as usize;
         self.0.get(rank.saturating_sub(1)).copied()

@@ -18,9 +18,9 @@ const SERVER_CORE: usize = 0;
 const LOAD_CORE: usize = 1;
 /// Longest wait for a server.
 const START_PATIENCE: Duration = Duration::from_secs(30);
-/// Between two looks at a server that starts.
+/// Interval of polling a server that starts.
 const START_POLL: Duration = Duration::from_millis(20);
-/// How long a server's memory must not have changed before it is read, and how often it is looked at.
+/// How long a server's memory must not have changed before it is read.
 const SETTLE: Duration = Duration::from_millis(500);
 /// Commands a second and at once that a connection may send.
 const COMMANDS_MAX: &str = "100000";
@@ -79,7 +79,7 @@ pub struct Ground<'a> {
     pub callboard: &'a Path,
     /// The mirror of callboard.
     pub redis: &'a RedisServer,
-    /// SQL; none: SQLite in the data directory.
+    /// `None` for SQLite in the data directory.
     pub database: Option<String>,
 }
 
@@ -97,12 +97,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the floor: this program again.
-    pub fn floor(ground: &Ground) -> Self {
+    /// Starts the baseline: this program again.
+    pub fn baseline(ground: &Ground) -> Self {
         let port = free_port();
         let program = std::env::current_exe().expect("this program has a path");
         let mut command = ground.pinning.server(&program);
-        command.args(["--floor-port", &port.to_string()]);
+        command.args(["--baseline-port", &port.to_string()]);
         let directory = TempDir::new().expect("a temporary directory");
         Self::start(&mut command, port, directory)
     }
@@ -128,7 +128,8 @@ impl Server {
             // What people may say is not what is measured.
             .env("CALLBOARD_LIMITS__COMMANDS_PER_SECOND", COMMANDS_MAX)
             .env("CALLBOARD_LIMITS__COMMANDS_BURST", COMMANDS_MAX)
-            // As many threads as a machine of one core gives by default; the floor has one as well.
+            // As many threads as a machine of one core gives by default; the baseline has one as
+            // well.
             .env("CALLBOARD_HTTP__WORKERS", "1");
         if let Some(database) = &ground.database {
             command.env("CALLBOARD_DATABASE", database);
@@ -177,7 +178,7 @@ impl Server {
         }
     }
 
-    /// Resident memory once it stands still: what a start needs is not the cost of connections.
+    /// Returns the resident memory once it no longer changes: the start is no cost of connections.
     fn settled_kib(&self) -> u64 {
         let started = Instant::now();
         let mut kib = rss_kib(self.id()).unwrap_or_default();

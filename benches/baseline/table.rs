@@ -23,7 +23,7 @@ impl Table {
     pub fn new(method: &str) -> Self {
         let text = format!(
             "{method}\n\n\
-             | load | unit | floor | callboard | ratio | bound | kept | CPU % floor / callboard | p50 µs floor / callboard | p99 µs floor / callboard | commit p50 / p99 µs | notes |\n\
+             | load | unit | baseline | callboard | ratio | bound | kept | CPU % baseline / callboard | p50 µs baseline / callboard | p99 µs baseline / callboard | commit p50 / p99 µs | notes |\n\
              |---|---|---:|---:|---:|---:|---|---:|---:|---:|---:|---|\n"
         );
         Self { text }
@@ -35,18 +35,20 @@ impl Table {
     }
 
     /// A row: medians of both.
-    pub fn row(&mut self, row: &Row, floor: Option<&Figures>, callboard: &Figures) {
-        let ratio = floor.map(|floor| callboard.cost / floor.cost);
-        let (bound, is_kept) = judge(row.bound, ratio, callboard.cost);
+    pub fn row(&mut self, row: &Row, baseline: Option<&Figures>, callboard: &Figures) {
+        let ratio = baseline.map(|baseline| callboard.cost / baseline.cost);
+        let (bound, is_kept) = check(row.bound, ratio, callboard.cost);
         let pair = |figure: fn(&Figures) -> f64| {
-            let floor = floor.map_or("–".to_owned(), |floor| format!("{:.0}", figure(floor)));
-            format!("{floor} / {:.0}", figure(callboard))
+            let baseline = baseline.map_or("–".to_owned(), |baseline| {
+                format!("{:.0}", figure(baseline))
+            });
+            format!("{baseline} / {:.0}", figure(callboard))
         };
         let digits = if row.unit == Unit::Request { 0 } else { 1 };
         self.line(&[
             format!("{}, {} × {}", row.name, row.rooms, row.size),
             row.unit.name().to_owned(),
-            optional(floor.map(|floor| floor.cost), digits),
+            optional(baseline.map(|baseline| baseline.cost), digits),
             format!("{:.digits$}", callboard.cost),
             optional(ratio, 2),
             bound,
@@ -58,17 +60,17 @@ impl Table {
                 "{:.0} / {:.0}",
                 callboard.commit_p50_us, callboard.commit_p99_us
             ),
-            notes(floor, callboard),
+            notes(baseline, callboard),
         ]);
     }
 
     /// The highest rates with a p99 within [`PEAK_P99_MS`].
-    pub fn peak(&mut self, floor: f64, callboard: f64, note: &str) {
-        let ratio = callboard / floor;
+    pub fn peak(&mut self, baseline: f64, callboard: f64, note: &str) {
+        let ratio = callboard / baseline;
         self.line(&[
             format!("highest rate, {} × {}", PEAK.rooms, PEAK.size),
             format!("deliveries/s, p99 ≤ {PEAK_P99_MS} ms"),
-            format!("{floor:.0}"),
+            format!("{baseline:.0}"),
             format!("{callboard:.0}"),
             format!("{ratio:.2}"),
             format!("≥ {PEAK_RATIO_MIN}"),
@@ -82,7 +84,7 @@ impl Table {
     }
 
     /// What the same load costs in few and in many rooms: medians of each.
-    pub fn growth(&mut self, floor: &[Figures; 2], callboard: &[Figures; 2]) {
+    pub fn growth(&mut self, baseline: &[Figures; 2], callboard: &[Figures; 2]) {
         let [few, many] = GROWTH;
         let name = format!("{} → {} rooms of {}", few.rooms, many.rooms, few.size);
         let cost = |[few, many]: &[Figures; 2]| {
@@ -93,21 +95,21 @@ impl Table {
             )
         };
         let [few, many] = callboard.each_ref().map(|figures| figures.commit_p99_us);
-        let (floor_cost, _) = cost(floor);
+        let (baseline_cost, _) = cost(baseline);
         let (callboard_cost, ratio) = cost(callboard);
         self.line(&[
             format!("growth, {name}"),
             Unit::Delivery.name().to_owned(),
-            floor_cost,
+            baseline_cost,
             callboard_cost,
             format!("{ratio:.2}"),
             format!("≤ {GROWTH_RATIO_MAX}×"),
             yes_or_no(ratio <= GROWTH_RATIO_MAX),
-            between(floor, callboard, |figures| figures.cpu_percent),
-            between(floor, callboard, |figures| figures.p50_us),
-            between(floor, callboard, |figures| figures.p99_us),
+            between(baseline, callboard, |figures| figures.cpu_percent),
+            between(baseline, callboard, |figures| figures.p50_us),
+            between(baseline, callboard, |figures| figures.p99_us),
             String::new(),
-            notes(Some(&floor[1]), &callboard[1]),
+            notes(Some(&baseline[1]), &callboard[1]),
         ]);
         let ratio = many / few;
         self.line(&[
@@ -142,7 +144,7 @@ impl Table {
 }
 
 /// The bound as it is written, and whether it is kept.
-fn judge(bound: Bound, ratio: Option<f64>, cost: f64) -> (String, bool) {
+fn check(bound: Bound, ratio: Option<f64>, cost: f64) -> (String, bool) {
     match bound {
         Bound::Ratio(most) => (
             format!("≤ {most}×"),
@@ -154,16 +156,20 @@ fn judge(bound: Bound, ratio: Option<f64>, cost: f64) -> (String, bool) {
     }
 }
 
-/// Of the floor and of callboard, each from few to many rooms.
-fn between(floor: &[Figures; 2], callboard: &[Figures; 2], figure: fn(&Figures) -> f64) -> String {
-    let [floor, callboard] =
-        [floor, callboard].map(|pair| format!("{:.0} → {:.0}", figure(&pair[0]), figure(&pair[1])));
-    format!("{floor} / {callboard}")
+/// Of the baseline and of callboard, each from few to many rooms.
+fn between(
+    baseline: &[Figures; 2],
+    callboard: &[Figures; 2],
+    figure: fn(&Figures) -> f64,
+) -> String {
+    let [baseline, callboard] = [baseline, callboard]
+        .map(|pair| format!("{:.0} → {:.0}", figure(&pair[0]), figure(&pair[1])));
+    format!("{baseline} / {callboard}")
 }
 
-fn notes(floor: Option<&Figures>, callboard: &Figures) -> String {
+fn notes(baseline: Option<&Figures>, callboard: &Figures) -> String {
     let mut notes = Vec::new();
-    for (name, figures) in [("floor", floor), ("callboard", Some(callboard))] {
+    for (name, figures) in [("baseline", baseline), ("callboard", Some(callboard))] {
         let Some(figures) = figures else { continue };
         if figures.violations > 0 {
             notes.push(format!("{name}: {} violations", figures.violations));

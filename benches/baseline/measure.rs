@@ -31,9 +31,11 @@ pub struct Figures {
     pub violations: u64,
     /// Whether the load tool was too slow for this.
     pub is_generator_bottleneck: bool,
-    /// The slowest hundredth of the median second: a pause of the machine spoils one second, not the run.
+    /// The slowest hundredth of the median second: a pause of the machine spoils one second, not
+    /// the run.
     pub median_second_p99_us: f64,
-    /// Microseconds that half of the window's commits stayed below; 0 on the floor, which makes none.
+    /// Microseconds that half of the window's commits stayed below; 0 on the baseline, which makes
+    /// none.
     pub commit_p50_us: f64,
     /// The same of all but the slowest hundredth.
     pub commit_p99_us: f64,

@@ -41,7 +41,7 @@ pub struct Row {
 /// What is asked of callboard.
 #[derive(Clone, Copy, Debug)]
 pub enum Bound {
-    /// At most so many times the floor.
+    /// At most so many times the baseline.
     Ratio(f64),
     /// At most so many kibibytes per connection.
     Kibibytes(f64),
@@ -87,14 +87,15 @@ pub const ROWS: [Row; 8] = [
         profile: "churn",
         rooms: 100,
         size: 2,
-        // About as fast as a server on one core can go beside a load tool, Redis and PostgreSQL on the other.
+        // About as fast as a server on one core can go beside a load tool, Redis and PostgreSQL on
+        // the other.
         rate: 700,
         unit: Unit::Request,
         bound: Bound::PerCpuSecond(20_000.0),
     },
 ];
 
-/// The broadcast whose highest rate is looked for, and its least share of the floor's.
+/// The broadcast whose highest rate is looked for, and its least share of the baseline's.
 pub const PEAK: Row = ROWS[0];
 /// See [`PEAK`].
 pub const PEAK_RATIO_MIN: f64 = 0.75;
@@ -137,8 +138,8 @@ const fn join_storm(name: &'static str, rooms: u32, rate: u32) -> Row {
 }
 
 impl Row {
-    /// Whether the floor can do this as well: it has no lifecycle of calls.
-    pub fn has_floor(&self) -> bool {
+    /// Whether the baseline can do this as well: it has no lifecycle of calls.
+    pub fn has_baseline(&self) -> bool {
         match self.unit {
             Unit::Delivery | Unit::Join | Unit::Connection | Unit::Quiet => true,
             Unit::Request => false,

@@ -1,4 +1,4 @@
-//! A meeting on a cluster: where its people are, where its room lives, what Redis and SQL hold of it.
+//! A meeting on a cluster: its clients, its owner, and its state in Redis and SQL.
 
 use std::{
     collections::BTreeMap,
@@ -33,15 +33,15 @@ pub const SHORT_OWN_DEADLINE: Duration = Duration::from_millis(2_000);
 pub const SHORT_EXPIRY: Duration = Duration::from_millis(4_000);
 /// SQL connections of a node: all tests of this binary share one PostgreSQL.
 const SQL_CONNECTIONS: (&str, &str) = ("STORE__POOL_SIZE", "2");
-/// Longest time in which somebody tries to come back.
+/// Longest time of resuming.
 const RETURN_DEADLINE: Duration = Duration::from_secs(25);
-/// Between two attempts.
+/// Pause between two attempts.
 const RETURN_PAUSE: Duration = Duration::from_millis(100);
-/// Between two looks at the ownership of a room.
+/// Interval of polling the ownership of a room.
 const WATCH_PAUSE: Duration = Duration::from_millis(5);
 
 /// Nodes with one room on them.
-pub struct Stage {
+pub struct Setup {
     /// The nodes and what they stand on.
     pub cluster: Cluster,
     /// Asked over HTTP at the last node, which the tests leave alone.
@@ -57,7 +57,7 @@ pub struct Ownership {
     pub epoch: u64,
 }
 
-impl Stage {
+impl Setup {
     /// So many nodes with this configuration, and an empty room.
     pub async fn start(nodes: usize, set: &[(&str, &str)]) -> Self {
         static SHARED: OnceLock<Arc<Postgres>> = OnceLock::new();
@@ -106,8 +106,8 @@ impl Stage {
         text(&health, "nodeId").to_owned()
     }
 
-    /// Comes back as clients do: to where it was sent, else to one of these nodes that is ready, again and again; the `RoomResumed`
-    /// or `RoomJoined`.
+    /// Comes back as clients do: to where it was sent, else to one of these nodes that is ready,
+    /// again and again; the `RoomResumed` or `RoomJoined`.
     pub async fn come_back(&self, client: &mut TestClient, numbers: &[usize]) -> Value {
         let started = Instant::now();
         loop {
@@ -273,8 +273,9 @@ impl Stage {
     }
 }
 
-/// Waits until all nodes are ready in the registry, and then for one more heartbeat of each: between two heartbeats a node copies the
-/// registry more than once, so each knows the others as ready.
+/// Waits until all nodes are ready in the registry, and then for one more heartbeat of each:
+/// between two heartbeats a node copies the registry more than once, so each knows the others as
+/// ready.
 async fn until_acquainted(cluster: &Cluster) {
     let mut since = None;
     eventually("all nodes know each other", async || {

@@ -1,4 +1,4 @@
-//! Everybody of a run: their tasks, and the plan that they follow.
+//! All clients of a run: one task each, and the plan that schedules their commands.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,57 +9,57 @@ use tokio::{
 };
 
 use super::{
+    context::{ClientSpec, RunContext},
     meter::count,
     pacer::pace,
     person::{Due, ORDERS_MAX, Order, Person, Summary},
-    stage::{Stage, Who},
 };
 
-/// Longest wait for what people have seen.
+/// Longest wait for the clients' summaries.
 const TELL_DEADLINE: Duration = Duration::from_secs(10);
-/// Longest wait for everybody to leave at the end.
+/// Longest wait for all leaves at the end.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Everybody.
-pub(super) struct Crew {
-    stage: Arc<Stage>,
+/// All clients.
+pub(super) struct Clients {
+    context: Arc<RunContext>,
     orders: Arc<[mpsc::Sender<Due>]>,
     tasks: JoinSet<()>,
 }
 
-impl Crew {
-    /// Starts a task for each.
-    pub fn new(stage: &Arc<Stage>, people: Vec<Who>) -> Self {
+impl Clients {
+    /// Starts a task for each client.
+    pub fn new(context: &Arc<RunContext>, specs: Vec<ClientSpec>) -> Self {
         let mut tasks = JoinSet::new();
-        let mut orders = Vec::with_capacity(people.len());
-        for who in people {
+        let mut orders = Vec::with_capacity(specs.len());
+        for spec in specs {
             let (sender, receiver) = mpsc::channel(ORDERS_MAX);
             orders.push(sender);
-            let room = Arc::clone(&stage.rooms[who.room]);
-            tasks.spawn(Person::new(Arc::clone(stage), room, who).run(receiver));
+            let room = Arc::clone(&context.rooms[spec.room]);
+            tasks.spawn(Person::new(Arc::clone(context), room, spec).run(receiver));
         }
         Self {
-            stage: Arc::clone(stage),
+            context: Arc::clone(context),
             orders: orders.into(),
             tasks,
         }
     }
 
-    /// Gives the plan's orders at their times, in a thread of its own.
+    /// Gives the plan's orders at their times, in a separate thread.
     pub fn follow(&self, plan: impl Iterator<Item = Due> + Send + 'static) -> JoinHandle<()> {
-        let stage = Arc::clone(&self.stage);
+        let context = Arc::clone(&self.context);
         let orders = Arc::clone(&self.orders);
         spawn_blocking(move || {
             pace(
                 plan,
-                &stage.meter,
-                || stage.is_stopped(),
-                |due| give(&stage, &orders, due),
+                &context.meter,
+                || context.is_stopped(),
+                |due| give(&context, &orders, due),
             );
         })
     }
 
-    /// What everybody has seen, as far as they answer in time.
+    /// Returns the summaries of all clients that answer in time.
     pub async fn summaries(&self) -> Vec<Summary> {
         let (sender, mut receiver) = mpsc::unbounded_channel();
         let gather = async {
@@ -69,7 +69,7 @@ impl Crew {
                     to,
                     order: Order::Tell(sender.clone()),
                 };
-                // Somebody whose task ended has nothing to tell.
+                // A client whose task ended has no summary.
                 let _ = orders.send(due).await;
             }
         };
@@ -82,22 +82,22 @@ impl Crew {
         all
     }
 
-    /// Everybody leaves.
-    pub async fn dismiss(mut self) {
+    /// Ends all clients: each leaves its room.
+    pub async fn leave(mut self) {
         drop(self.orders);
-        let leave = async { while self.tasks.join_next().await.is_some() {} };
-        // Those who are not gone by then are cut off with the runtime.
-        let _ = timeout(LEAVE_DEADLINE, leave).await;
+        let tasks = async { while self.tasks.join_next().await.is_some() {} };
+        // The end of the runtime closes what is left.
+        let _ = timeout(LEAVE_DEADLINE, tasks).await;
     }
 }
 
-/// Hands an order to its person. Who is too busy to take it is counted as having been asked in vain.
-fn give(stage: &Stage, orders: &[mpsc::Sender<Due>], due: Due) {
+/// Gives an order to its client. An order that does not fit its queue counts as withheld.
+fn give(context: &RunContext, orders: &[mpsc::Sender<Due>], due: Due) {
     let Err(TrySendError::Full(due) | TrySendError::Closed(due)) = orders[due.to].try_send(due)
     else {
         return;
     };
-    let counts = &stage.meter.counts;
+    let counts = &context.meter.counts;
     match due.order {
         Order::Act(_) | Order::Say => {
             count(&counts.commands_offered);

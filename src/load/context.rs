@@ -1,4 +1,4 @@
-//! What all people of a run share: where they are, what is measured, which rooms there are.
+//! What all clients of a run share.
 
 use std::sync::{
     Arc,
@@ -8,77 +8,69 @@ use std::sync::{
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
-use super::{breach::Breaches, meter::Meter, options::Options, socket::Target};
+use super::{meter::Meter, options::Options, socket::Target, violations::Violations};
 
-/// Joins under way at once while the rooms are filled: a crowd at the door is what `join-storm` is for.
+/// Concurrent joins while the rooms are filled. The profile `join-storm` measures more of them.
 const FILLING_MAX: usize = 64;
-/// Joins under way at once in a storm.
+/// Concurrent joins in the profile `join-storm`.
 const STORMING_MAX: usize = 20_000;
-/// Leaves under way at once at the end.
+/// Concurrent leaves at the end.
 const LEAVING_MAX: usize = 256;
-/// Rooms whose state is compared at the end.
+/// Rooms whose participants are compared at the end.
 const SAMPLE_MAX: usize = 200;
-/// People of such a room who keep its state.
-const FOLDING_SEATS_MAX: usize = 3;
+/// Clients of such a room that keep its participants.
+const KEEPING_SEATS_MAX: usize = 3;
 
 /// One room.
 pub(super) struct RoomCard {
-    /// Its id; none: the target knows numbers only.
+    /// `None` for a target without callboard's protocol.
     pub id: Option<Uuid>,
-    /// As in the path.
+    /// The room's part of the signal URL.
     pub name: String,
-    /// Who has which seat.
+    /// User ids by seat.
     pub users: Vec<Uuid>,
-    /// People in the room now.
+    /// Clients in the room now.
     pub inside: AtomicUsize,
-    /// Messages acked.
+    /// Acknowledged chat messages.
     pub acked: AtomicU64,
 }
 
 impl RoomCard {
-    /// A message was taken: everybody inside is owed it.
-    pub fn owe_message(&self, meter: &Meter) {
+    /// Counts an acknowledged chat message, which every client in the room must receive.
+    pub fn expect_message(&self, meter: &Meter) {
         self.acked.fetch_add(1, Relaxed);
         let inside = u64::try_from(self.inside.load(Relaxed)).unwrap_or(u64::MAX);
         meter.counts.deliveries_expected.fetch_add(inside, Relaxed);
     }
 }
 
-/// One person's place.
+/// One client of the run.
 #[derive(Clone, Debug)]
-pub(super) struct Who {
-    /// Counts all people.
+pub(super) struct ClientSpec {
+    /// Its place among all clients.
     pub index: usize,
-    /// Counts the rooms.
+    /// The room's place among all rooms.
     pub room: usize,
-    /// Counts the people of the room; 0 is the host.
+    /// Its place in the room. 0 is the host.
     pub seat: usize,
     /// For `JoinRoom`.
     pub token: String,
 }
 
-/// What all people of a run share.
-pub(super) struct Stage {
-    /// As asked.
+/// What all clients of a run share.
+pub(super) struct RunContext {
     pub options: Options,
-    /// Clock, counters, latencies.
     pub meter: Meter,
-    /// Broken promises.
-    pub breaches: Breaches,
-    /// The nodes.
+    pub violations: Violations,
     pub targets: Vec<Target>,
-    /// The rooms.
     pub rooms: Vec<Arc<RoomCard>>,
-    /// Permits to join.
     pub joining: Semaphore,
-    /// Permits to leave at the end.
     pub leaving: Semaphore,
-    /// Whether the run is to end now.
+    /// `true` ends the run early.
     pub stop: watch::Sender<bool>,
 }
 
-impl Stage {
-    /// With an empty house.
+impl RunContext {
     pub fn new(options: Options, targets: Vec<Target>, rooms: Vec<Arc<RoomCard>>) -> Self {
         let joins_max = if options.profile.has_ramp() {
             FILLING_MAX
@@ -88,7 +80,7 @@ impl Stage {
         Self {
             meter: Meter::new(options.threads),
             options,
-            breaches: Breaches::default(),
+            violations: Violations::default(),
             targets,
             rooms,
             joining: Semaphore::new(joins_max),
@@ -97,28 +89,27 @@ impl Stage {
         }
     }
 
-    /// Whether the run is to end now.
     pub fn is_stopped(&self) -> bool {
         *self.stop.borrow()
     }
 
-    /// The node that a room's people connect to.
+    /// Returns the node that a room's clients connect to.
     pub fn target_of(&self, room: usize) -> &Target {
         &self.targets[room % self.targets.len()]
     }
 
-    /// Which rooms are compared at the end.
+    /// Returns whether a room is compared at the end.
     pub fn is_sampled(&self, room: usize) -> bool {
         room.is_multiple_of(self.rooms.len().div_ceil(SAMPLE_MAX).max(1))
     }
 
-    /// Whether this person keeps the state of the room.
-    pub fn is_folding(&self, who: &Who) -> bool {
-        let is_compared = who.room < self.rooms.len() && !self.options.is_bare;
-        is_compared && who.seat < FOLDING_SEATS_MAX && self.is_sampled(who.room)
+    /// Returns whether a client keeps the participants of its room.
+    pub fn keeps_participants(&self, spec: &ClientSpec) -> bool {
+        let is_compared = spec.room < self.rooms.len() && !self.options.is_bare;
+        is_compared && spec.seat < KEEPING_SEATS_MAX && self.is_sampled(spec.room)
     }
 
-    /// The address to connect from; none: there is no choice.
+    /// Returns the last part of the address to connect from. `None` if the kernel chooses.
     pub fn source_of(&self, index: usize) -> Option<u8> {
         let sources = self.options.sources;
         let last = index % usize::from(sources) + 1;
