@@ -382,7 +382,7 @@ impl Person {
             "Error" => self.error(&value),
             _ => {}
         }
-        self.view.apply(value);
+        self.view.take(frame);
         match kind.as_str() {
             "RoomJoined" => self.joined(),
             "RoomResumed" => {
