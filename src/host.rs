@@ -4,7 +4,8 @@
 //! it, the shell settles the room:
 //!
 //! 1. It sends [`Host::next_commit`] and [`Host::next_loss`] to the mirror.
-//! 2. It performs the effects of [`Host::next_effect`] with [`Host::perform`], and carries out each returned [`Action`].
+//! 2. It performs the effects of [`Host::next_effect`] with [`Host::perform`], and carries out each
+//!    returned [`Action`].
 //! 3. It writes to the connections of [`Host::take_listed`].
 //! 4. It carries out [`Host::next_hand_off`], and ends the room once [`Host::end`] is set.
 //!

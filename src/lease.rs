@@ -78,7 +78,7 @@ impl Deadlines {
         self.own_deadline_ms / 2
     }
 
-    /// How long to wait for a silent node: until its heartbeat goes on, or until it has expired.
+    /// How long to wait for a silent node: until its heartbeat continues, or until it has expired.
     #[must_use]
     pub fn suspect_ms(self) -> u64 {
         self.expiry_ms + 2 * self.heartbeat_ms
@@ -249,7 +249,7 @@ impl Lease {
         (now.ms_since(self.renewed_at) < self.deadlines.fresh_ms()).then(|| now.ms_since(since))
     }
 
-    /// Whether this node may take over rooms of a node whose heartbeat stands still.
+    /// Whether this node may take over rooms of a node whose heartbeat has stopped.
     ///
     /// After an outage each owner writes first: this node must have had the same mirror for the
     /// whole expiry.

@@ -1,8 +1,8 @@
 //! callboard: the control plane of a video-conferencing system.
 //!
-//! Each live room is an actix actor. It owns its participants and copies its state to the mirror, so
-//! that another process can continue the room. The modules are listed from the lowest layer up: a
-//! module uses only those before it. `ARCHITECTURE.md` explains them.
+//! Each live room is an actix actor. It owns its participants and copies its state to the mirror,
+//! so that another process can continue the room. The modules are listed from the lowest layer up:
+//! a module uses only those before it. `ARCHITECTURE.md` explains them.
 
 // The unit tests share the client of `tests/common`, which names this crate.
 #[cfg(test)]

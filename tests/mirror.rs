@@ -1,4 +1,5 @@
-//! One suite of behaviours over the mirror's three adapters, and what is special to Redis and to the file.
+//! One suite of behaviours over the mirror's three adapters, and what is special to Redis and to
+//! the file.
 
 #![allow(clippy::unwrap_used, reason = "a failed assumption fails the test")]
 

@@ -1,4 +1,5 @@
-//! Busy rooms: a client that does not read costs itself its connection, nothing else; a short pause costs nobody anything.
+//! Busy rooms: a client that does not read loses its own connection only. A short pause of Redis
+//! costs nobody anything.
 
 mod common;
 

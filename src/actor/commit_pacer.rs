@@ -34,7 +34,7 @@ impl Default for PacingLimits {
 }
 
 impl PacingLimits {
-    /// As on a busy thread, whatever the load is.
+    /// Acts as on a busy thread under any load.
     #[cfg(test)]
     pub(super) const fn always(max: Duration) -> Self {
         Self {

@@ -36,7 +36,7 @@ pub struct Rules {
     pub left_max: usize,
     /// How many bans a room has.
     pub bans_max: usize,
-    /// Region of a room whose first joiner names none: that of this node.
+    /// This node's region, used for rooms whose first joiner names no region.
     pub region: String,
     /// Media servers by region.
     pub media_servers: BTreeMap<String, Vec<MediaServer>>,

@@ -14,7 +14,7 @@ pub(super) enum CommandStatus {
 /// How many ids below the last one are remembered.
 const WINDOW: u64 = 64;
 
-/// Looks up `id`. `last` is the highest id that took effect; bit n of `bits` stands for `last - 1 -
+/// Looks up `id`. `last` is the highest id that took effect; bit n of `bits` is `last - 1 -
 /// n`.
 pub(super) fn status(last: u64, bits: u64, id: u64) -> CommandStatus {
     if id == 0 {

@@ -9,7 +9,7 @@ use std::{
 
 use super::SecretsError;
 
-/// The file whose lock stands for the whole directory.
+/// The file whose lock guards the whole directory.
 const LOCK_FILE: &str = "lock";
 /// Longest process id of the lock file that is shown.
 const PROCESS_ID_BYTES_MAX: u64 = 32;

@@ -38,7 +38,7 @@ async fn connect(proxy: &Proxy) -> TcpStream {
     TcpStream::connect(address).await.unwrap()
 }
 
-/// What comes back; none: silence.
+/// Returns the answer. None if nothing comes back.
 async fn ask(socket: &mut TcpStream, patience: Duration) -> Option<std::io::Result<usize>> {
     // A reset connection shows at the read.
     let _ = socket.write_all(b"hello").await;

@@ -95,7 +95,7 @@ impl Truth {
             }
         }
         for room_id in known.keys() {
-            // A room that was closed is back: whoever goes on with it goes on with the past.
+            // A closed room is back: its next owner continues from the past.
             if let (false, Some(writer)) = (self.stored.contains_key(room_id), known.get(room_id)) {
                 self.at_risk.entry(*room_id).or_insert(*writer);
                 self.excuse(writer.session);
@@ -185,7 +185,7 @@ impl Truth {
         Ok(())
     }
 
-    /// After a loss: the writer before may write everything again; anybody else goes on with less.
+    /// After a loss: the writer before may write everything again, others continue with less.
     fn settle_risk(&mut self, commit: &Commit, session: Option<SessionId>, before: Option<Writer>) {
         let Some(risk) = self.at_risk.get(&commit.room_id).copied() else {
             return;
@@ -261,7 +261,7 @@ impl Truth {
         Ok(())
     }
 
-    /// Somebody owns the room now and goes on from this state.
+    /// A node owns the room now and continues from this state.
     pub fn claimed(
         &mut self,
         room_id: RoomId,
@@ -310,7 +310,7 @@ impl Truth {
         }
     }
 
-    /// A state that a session goes on from must hold all that was told.
+    /// A state that a session continues from must hold all that was told.
     fn go_on(&mut self, session_id: SessionId, seq: Seq, tail: &[TailEvent]) -> Check {
         let history = self.sessions.entry(session_id).or_default();
         if history.is_excused {

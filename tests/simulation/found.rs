@@ -1,4 +1,4 @@
-//! Troubles that once broke a promise, each by itself, whatever seeds stand for by now.
+//! Plans that once broke a promise, each spelled out: the meaning of a seed may change.
 
 use callboard::lease::PartitionPolicy;
 

@@ -148,8 +148,7 @@ impl SimMirror {
         })
     }
 
-    /// The call goes on in a task of its own: a process that stands still or dies does not take it
-    /// back.
+    /// The call continues in a task of its own: a process that freezes or dies does not undo it.
     async fn call<T: Send + 'static>(
         &self,
         name: &'static str,

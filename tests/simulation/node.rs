@@ -561,7 +561,7 @@ impl Node {
                     self.process,
                     short(room_id)
                 ));
-                // Whoever asks by another right may succeed.
+                // A caller with another right may succeed.
                 let others = waiting.iter().position(|waiter| {
                     matches!(waiter, Waiter::Join(_)) && right == Right::Takeover
                         || matches!(waiter, Waiter::Other(other @ Right::HandOff(_), _) if *other != right)

@@ -55,8 +55,8 @@ impl SimCalls {
         None
     }
 
-    /// A question to another process, there and back. None: it hears nothing, or its answer is
-    /// lost.
+    /// A question to another process, there and back. None if the
+    /// question or the answer is lost.
     async fn ask<T>(
         &self,
         process: usize,

@@ -45,7 +45,7 @@ pub enum Stage {
 /// What people do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mood {
-    /// Whatever they like.
+    /// Any command.
     Lively,
     /// Finish what they began.
     Calm,

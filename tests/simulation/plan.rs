@@ -1,4 +1,4 @@
-//! What a seed stands for: the rooms, the people, the policy, and what goes wrong when.
+//! What a seed means: the rooms, the people, the policy, and what goes wrong when.
 
 use std::sync::Arc;
 
@@ -31,9 +31,9 @@ pub enum Fault {
     Kill { machine: usize, is_silent: bool },
     /// A new process on the machine, if none runs.
     Restart { machine: usize },
-    /// The process stands still.
+    /// The process freezes.
     Freeze { machine: usize },
-    /// It goes on.
+    /// It continues.
     Thaw { machine: usize },
     /// The process hands its rooms over and ends.
     Drain { machine: usize },
@@ -99,7 +99,7 @@ impl Fault {
 #[derive(Clone, Debug)]
 pub struct Mishap {
     pub fault: Fault,
-    /// It hits whoever owns this room then, if somebody does.
+    /// It hits the owner of this room at that time, if there is one.
     pub owner_of: Option<usize>,
     /// What ends it, after so many milliseconds.
     pub end: Option<(u64, Fault)>,

@@ -1,4 +1,4 @@
-//! The one source of chance: small, and the same numbers for a seed whatever library is in use.
+//! The one source of chance: small, and the same numbers for a seed with any library.
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
 #[derive(Clone, Debug)]

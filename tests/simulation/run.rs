@@ -1,5 +1,4 @@
-//! One run of a plan: trouble, healing, a look at what is left, farewell, and a look at what SQL
-//! has.
+//! One run of a plan: trouble, healing, a check of the rest, the end, and a check of SQL.
 
 use std::{collections::BTreeMap, fmt::Write, sync::Arc};
 
@@ -377,7 +376,7 @@ impl Run {
                 ));
             }
         }
-        // no-ghosts, in the end: whoever is in a room holds it.
+        // no-ghosts, in the end: everybody in a room holds a seat.
         for room in rooms {
             for user_id in room.snapshot.participants.keys() {
                 let is_there = self.people.iter().any(|person| {

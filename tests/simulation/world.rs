@@ -1,5 +1,5 @@
 //! What lies between the processes, the people and the mirror: time, wires, chance, the log.
-//! Whatever happens later is an event in one queue, in one order.
+//! Everything that happens later is an event in one queue, in one order.
 
 use std::{
     collections::BTreeMap,
@@ -81,7 +81,7 @@ pub enum Phase {
 pub struct Delivery {
     /// Frames, and whether they were told as durable.
     pub frames: Vec<(bytestring::ByteString, bool)>,
-    /// With the machine where the room goes on.
+    /// The machine where the room continues.
     pub goodbye: Option<(GoodbyeReason, Option<usize>)>,
 }
 
@@ -340,7 +340,7 @@ impl World {
         self.processes(|processes| processes[process].machine)
     }
 
-    /// The process has ended, by whatever cause.
+    /// The process has ended, for any reason.
     pub fn bury(&self, process: usize, is_silent: bool) {
         self.processes(|processes| {
             processes[process].is_alive = false;
@@ -377,7 +377,7 @@ impl World {
         });
     }
 
-    /// A person opens a connection; none: refused.
+    /// A person opens a connection. None if it is refused.
     pub fn connect(&self, person: usize, process: usize) -> Option<ConnectionId> {
         let is_refused = self.processes(|processes| {
             let process = &processes[process];

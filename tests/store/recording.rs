@@ -1,5 +1,5 @@
-//! Sessions are recorded exactly once with their true times, in whatever order and however often
-//! the pieces arrive.
+//! Sessions are recorded exactly once with their true times, in any order and
+//! for any number of repeats of the pieces.
 
 use callboard::{
     ids::{RoomId, UserId},

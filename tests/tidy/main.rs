@@ -13,3 +13,4 @@ mod lengths;
 mod operations_page;
 mod protocol_page;
 mod tokens;
+mod words;

@@ -1,4 +1,4 @@
-//! One start per room, whoever asks and however many.
+//! One start per room, for any number of callers.
 
 use futures_util::future::join_all;
 use uuid::Uuid;

@@ -30,7 +30,7 @@ fn neighbour(url: &str) -> Neighbour {
     }
 }
 
-/// A neighbour that answers once, whatever it is asked; and what it was asked.
+/// A neighbour that answers any one question, and that question.
 async fn answering(status: &str, body: &str) -> (Neighbour, oneshot::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/prefix/", listener.local_addr().unwrap());

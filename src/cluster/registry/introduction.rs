@@ -18,7 +18,7 @@ impl Registry {
         }
     }
 
-    /// Introduces this node to nodes whose heartbeat stands still. If they live, they have lost the
+    /// Introduces this node to nodes whose heartbeat has stopped. If they live, they have lost the
     /// mirror, and must learn before they expire that another node has it.
     pub async fn introduce(&self) {
         let silent: Vec<Neighbour> = {

@@ -1,6 +1,7 @@
 -- Becomes the owner of a room and reads it.
 --
--- ARGV: expected ("1"/"0"), expected epoch, expected owner or "", claimant, last seen epoch, TTL in ms, format
+-- ARGV: expected ("1"/"0"), expected epoch, expected owner or "", claimant, last seen epoch, TTL in
+-- ms, format
 local refusal, epoch = check_claim(ARGV[1], ARGV[2], ARGV[3], ARGV[5], ARGV[7])
 if refusal then return refusal end
 

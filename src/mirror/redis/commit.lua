@@ -1,6 +1,7 @@
 -- Applies the changes of one room under its epoch and version chain.
 --
--- ARGV: epoch, owner, from, to, seq, TTL in ms, full ("1"/"0"), tail_keep, closing ("1"/"0"), session JSON or "", lists…
+-- ARGV: epoch, owner, from, to, seq, TTL in ms, full ("1"/"0"), tail_keep, closing ("1"/"0"),
+-- session JSON or "", lists…
 local epoch, owner, from, to, seq = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local ttl_ms, is_full, tail_keep = ARGV[6], ARGV[7] == '1', ARGV[8]
 local is_closing, session_json = ARGV[9] == '1', ARGV[10]
@@ -22,7 +23,8 @@ end
 if stored.epoch ~= epoch or stored.owner ~= owner or stored.version ~= from then
   if tonumber(stored.epoch) < tonumber(epoch) then return { 'behind' } end
   local version = tonumber(stored.version)
-  -- The same epoch under another name: Redis forgot a claim, the one it remembers wins. A version beyond `to`: it holds
+  -- The same epoch under another name: Redis forgot a claim, the one it remembers wins. A version
+  -- beyond `to`: it holds
   -- acknowledged changes which this writer does not know. Either way the writer must stop.
   if tonumber(stored.epoch) > tonumber(epoch) or stored.owner ~= owner
     or version > math.max(tonumber(from), tonumber(to)) then

@@ -1,4 +1,5 @@
--- Leaves a room without an owner: a drain that found no successor. The epoch stays, so that the next claim is above it.
+-- Leaves a room without an owner: a drain that found no successor. The epoch stays, so that the
+-- next claim is above it.
 --
 -- ARGV: epoch, owner, TTL in ms
 local epoch, owner, ttl_ms = ARGV[1], ARGV[2], ARGV[3]

@@ -43,8 +43,10 @@ local function apply_list(command, key, first, last)
   return sum, answer
 end
 
--- Writes the lists from ARGV[at] on. Each list has a command (HSET, HDEL, or RPUSH for the tail), the
--- index of its key, its length and its values; keeps the newest of the tail. Then it writes version and seq. The participant count is
+-- Writes the lists from ARGV[at] on. Each list has a command (HSET, HDEL, or RPUSH for the tail),
+-- the
+-- index of its key, its length and its values; keeps the newest of the tail. Then it writes version
+-- and seq. The participant count is
 -- the length of the hash, so it cannot drift. Returns which keys may be new.
 local function write_room(at, is_full, tail_keep, version, seq)
   local made, tail_length = {}, nil
