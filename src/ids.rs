@@ -133,6 +133,13 @@ impl Timestamp {
         Self(self.0.saturating_add_unsigned(ms))
     }
 
+    /// Returns the first multiple of `step_ms` milliseconds since 1970 that is not before this point.
+    #[must_use]
+    pub(crate) fn round_up(self, step_ms: u64) -> Self {
+        let step_ms = step_ms.cast_signed();
+        Self(self.0.saturating_add(step_ms - 1) / step_ms * step_ms)
+    }
+
     /// Returns the milliseconds since `earlier`, or 0 if `earlier` is later.
     #[must_use]
     pub fn ms_since(self, earlier: Self) -> u64 {

@@ -40,7 +40,7 @@ const RETURNS_PER_MS: u64 = 5;
 /// Bounds of the time over which they are spread, in milliseconds.
 const SPREAD_MS_MIN: u64 = 20;
 const SPREAD_MS_MAX: u64 = 5_000;
-/// When clients connect again for which no node was there, in milliseconds.
+/// `retryAfterMs` of `Goodbye{unavailable}`.
 const UNAVAILABLE_MS: std::ops::RangeInclusive<u64> = 100..=1_000;
 
 /// The state of the connection.

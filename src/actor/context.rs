@@ -60,8 +60,8 @@ pub struct NodeContext {
     pub registry: Option<Arc<Registry>>,
     /// Calls them.
     pub client: NodeClient,
-    /// Set when the node leaves: then clients that it only leads to a room elsewhere go there
-    /// themselves.
+    /// Set when the node leaves. Clients whose room is on another node are then told to connect
+    /// there.
     pub leaving: Leaving,
 }
 

@@ -42,10 +42,10 @@ use crate::{
 
 /// Messages that may wait in a room's mailbox, besides one per connection.
 const MAILBOX: usize = 1024;
-/// What can wait a moment is done in common slots: many rooms then wake their thread once, and
-/// their commits go together.
-const SLOT_MS: u64 = 100;
-/// The slot of what a quiet room does: pings, evicting silent clients, asking the mirror whether it
+/// Ticks that check the mirror are rounded up to this grid. Many rooms then wake their thread
+/// together, and their commits share a call.
+const CHECK_SLOT_MS: u64 = 100;
+/// The grid for what a quiet room does: pings, evicting silent clients, asking the mirror whether it
 /// still has the room.
 pub(super) const QUIET_SLOT_MS: u64 = 250;
 /// How often the room checks clients that are behind.
@@ -85,10 +85,10 @@ pub struct RoomActor {
     behind: ConnectionMap<()>,
     replies: HashMap<Ticket, oneshot::Sender<Result<AdminReply, Rejection>>>,
     last_ticket: u64,
-    /// Keeps the writer at a commit.
+    /// The commit in flight. Dropping it cancels the writer's retries.
     commit: Option<CommitToken>,
     was_degraded: bool,
-    /// Lives as long as nobody else claims the room here.
+    /// Replaced when the actor ends, so that recovery tasks notice that they are stale.
     alive: Arc<()>,
     /// When a client may have been silent for too long.
     liveness_at: Timestamp,
@@ -251,11 +251,15 @@ impl RoomActor {
         let now = self.node.clock.now();
         let deadline = self.host.next_deadline();
         let owner = self.host.owner();
-        // None of these times moves while the room is busy, so that it cannot put its tick off for
-        // ever.
+        // `next_check` moves with `now`. `check_at` keeps the earliest, so that a busy room cannot
+        // postpone its tick again and again.
         let is_waiting = owner.is_waiting();
-        let slot_ms = if is_waiting { SLOT_MS } else { QUIET_SLOT_MS };
-        let owner_check_at = next_slot(owner.next_check(now), slot_ms);
+        let slot_ms = if is_waiting {
+            CHECK_SLOT_MS
+        } else {
+            QUIET_SLOT_MS
+        };
+        let owner_check_at = owner.next_check(now).round_up(slot_ms);
         let behind_at = (!self.behind.is_empty()).then(|| now.plus_ms(BEHIND_MS));
         let soon = behind_at
             .into_iter()
@@ -264,8 +268,8 @@ impl RoomActor {
             .min()
             .map(|at| self.check_at.map_or(at, |set| set.min(at)));
         let wanted = [
-            Some(next_slot(self.liveness_at, QUIET_SLOT_MS)),
-            Some(next_slot(self.ping_at, QUIET_SLOT_MS)),
+            Some(self.liveness_at.round_up(QUIET_SLOT_MS)),
+            Some(self.ping_at.round_up(QUIET_SLOT_MS)),
             deadline,
             self.check_at,
             (!is_waiting).then_some(owner_check_at),
@@ -280,12 +284,6 @@ impl RoomActor {
             self.live_session = session_id.map(|id| self.node.recorder.keep_alive(id));
         }
     }
-}
-
-/// The slot at that time, or the next one.
-fn next_slot(at: Timestamp, slot_ms: u64) -> Timestamp {
-    let slot_ms = slot_ms.cast_signed();
-    Timestamp(at.0.saturating_add(slot_ms - 1) / slot_ms * slot_ms)
 }
 
 /// The metric's label of a request; `None` for other inputs.

@@ -63,7 +63,7 @@ impl<T> TimerQueue<T> {
 
     /// Sets `timer` to fire in the slot of `at`, and at no other time.
     pub(super) fn set(&self, timer: &Arc<Timer<T>>, at: Timestamp) {
-        let slot = slot_of(at);
+        let slot = at.round_up(SLOT_MS).0;
         // Mostly nothing changes. If it fires meanwhile, it does so for this slot.
         if timer.slot.load(Ordering::Relaxed) == slot {
             return;
@@ -118,12 +118,6 @@ impl<T> TimerQueue<T> {
         // Each change is complete in itself.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The end of the slot that contains `at`.
-fn slot_of(at: Timestamp) -> i64 {
-    let slot_ms = SLOT_MS.cast_signed();
-    at.0.saturating_add(slot_ms - 1) / slot_ms * slot_ms
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::{claims::StartError, ids::TenantId, mirror::Ownership};
 /// The answer to a request for a room.
 pub type Found = Result<Addr<RoomActor>, StartError>;
 
-/// By what right a room is asked for.
+/// Why a room is asked for. The reason decides which rooms may be claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
     /// Somebody with a token of this tenant joins.
@@ -29,8 +29,8 @@ impl Right {
         }
     }
 
-    /// Whether a start by another right may succeed although one by this right has failed so.
-    fn explains(self, failure: StartError, other: Self) -> bool {
+    /// Whether a start with `other` may succeed although one with `self` failed with `failure`.
+    fn may_differ(self, failure: StartError, other: Self) -> bool {
         match failure {
             StartError::ForeignTenant => other.tenant_id().is_some() && other != self,
             StartError::RoomNotFound => self.tenant_id().is_none() && other.tenant_id().is_some(),
@@ -80,7 +80,7 @@ pub(super) fn others(
     };
     let (others, same) = std::mem::take(waiting)
         .into_iter()
-        .partition(|waiter| starter.explains(failure, waiter.right));
+        .partition(|waiter| starter.may_differ(failure, waiter.right));
     *waiting = same;
     others
 }

@@ -32,7 +32,7 @@ struct Item {
     effect: Effect,
 }
 
-/// A relay that waits for a join.
+/// A relay: its target and the encoded frame.
 pub type Relay = (ConnectionId, ByteString);
 
 /// Effects that wait for their commit, in order.
@@ -99,8 +99,8 @@ impl Queue {
         None
     }
 
-    /// Puts `DurabilityChanged` before everything else that waits: events do not say themselves
-    /// whether they are durable. Earlier announcements are dropped.
+    /// Puts `DurabilityChanged` before everything else that waits, because events carry no
+    /// `durable`. Earlier announcements are dropped.
     ///
     /// `audience` is who is connected. Recipients of waiting events that are no longer connected
     /// are told as well.

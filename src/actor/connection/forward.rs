@@ -33,7 +33,7 @@ use crate::{
 
 /// Wait before the next attempt at an owner that does not answer: it may be gone soon.
 const AGAIN_AFTER_SILENCE: Duration = Duration::from_millis(100);
-/// How long one attempt at an owner may take. No attempt starts later than this before
+/// Time kept for the last attempt at an owner: no attempt starts later than this before
 /// [`JOIN_PATIENCE`] ends.
 const ATTEMPT: Duration = Duration::from_millis(1_000);
 /// How the encoding of an `Error` begins.
@@ -66,7 +66,7 @@ pub(super) struct Opened {
     pub(super) said: Vec<ByteString>,
     /// The room's signal URL at the owner.
     pub(super) url: Option<Url>,
-    /// Pays for the file of `socket`.
+    /// The file-descriptor permit of `socket`.
     pub(super) permit: FdPermit,
 }
 

@@ -89,7 +89,7 @@ impl RoomActor {
             is_degraded,
         ) {
             (false, true) => warn!(%room, "the mirror does not answer: continuing without it"),
-            (true, false) => info!(%room, "the mirror is back"),
+            (true, false) => info!(%room, "the mirror answers for this room again"),
             (false, false) | (true, true) => {}
         }
     }
@@ -105,7 +105,7 @@ impl Handler<Committed> for RoomActor {
         self.commit = None;
         let room_id = self.host.room().room_id();
         if let CommitOutcome::Fenced { epoch, owner } = message.outcome {
-            warn!(room = %room_id, own = %self.host.room().epoch(), %epoch, ?owner, "fenced");
+            warn!(room = %room_id, own = %self.host.room().epoch(), %epoch, ?owner, "another node owns the room: giving it up");
         }
         let moment = self.moment();
         if self.host.committed(moment, message.to, message.outcome) {

@@ -52,8 +52,8 @@ impl RoomActor {
         self.write(listed)
     }
 
-    /// Writes the rest when other actors of this thread have had a turn. What is in an outbox
-    /// counts as said, also if the lease ends.
+    /// Writes the rest when other actors of this thread have had a turn. Frames in an
+    /// outbox are sent even if the lease ends meanwhile.
     fn write_rest_later(&mut self, context: &mut Context<Self>) {
         self.is_writing = true;
         let turn = tokio::task::yield_now().into_actor(self);
@@ -65,7 +65,7 @@ impl RoomActor {
 
     fn write(&mut self, listed: Vec<ConnectionId>) -> Vec<ConnectionId> {
         let mut lost = Vec::new();
-        // All connections of a room that has ended find it at the same place.
+        // The same for all connections of a room that has ended, so it is looked up once.
         let mut address = None;
         for connection_id in listed {
             let Some(outbox) = self.host.outbox_mut(connection_id) else {

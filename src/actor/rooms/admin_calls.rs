@@ -182,7 +182,7 @@ impl Rooms {
         room.do_send(RunAdmin { command, reply });
         match tokio::time::timeout(ADMIN_PATIENCE, answer).await {
             Ok(Ok(answer)) => LocalAnswer::Answered(answer.map_err(AdminError::Rejected)),
-            // The room closed before it ran the command.
+            // The room ended without an answer. It may have run the command.
             Ok(Err(_)) if !self.is_live(room_id) => LocalAnswer::Ended,
             Ok(Err(_)) | Err(_) => LocalAnswer::Answered(Err(AdminError::Unavailable)),
         }

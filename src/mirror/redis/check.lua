@@ -1,5 +1,5 @@
--- A commit without changes: is the room still as its owner knows it? All but a plain yes is left to
--- commit.lua.
+-- A commit without changes: is the room still as its owner knows it? Returns 'unclear' unless
+-- everything matches; then commit.lua decides.
 --
 -- KEYS 1: room:{id}; ARGV: epoch, owner, version, TTL in ms
 local epoch, owner, version, ttl_ms = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])

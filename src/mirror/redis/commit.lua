@@ -24,8 +24,8 @@ if stored.epoch ~= epoch or stored.owner ~= owner or stored.version ~= from then
   if tonumber(stored.epoch) < tonumber(epoch) then return { 'behind' } end
   local version = tonumber(stored.version)
   -- The same epoch under another name: Redis forgot a claim, the one it remembers wins. A version
-  -- beyond `to`: it holds
-  -- acknowledged changes which this writer does not know. Either way the writer must stop.
+  -- beyond `to` holds acknowledged changes which this writer does not know. Either way the writer
+  -- must stop.
   if tonumber(stored.epoch) > tonumber(epoch) or stored.owner ~= owner
     or version > math.max(tonumber(from), tonumber(to)) then
     return { 'fenced', stored.epoch, stored.owner }

@@ -1,8 +1,7 @@
 -- Writes a full snapshot under a new epoch, if the ownership is still the expected one.
 --
 -- ARGV: expected ("1"/"0"), expected epoch, expected owner or "", claimant, last seen epoch, TTL in
--- ms, format, to, seq,
--- tail_keep, closing ("1"/"0"), session JSON or "", lists…
+-- ms, format, to, seq, tail_keep, closing ("1"/"0"), session JSON or "", lists…
 local ttl_ms, to, seq, tail_keep = ARGV[6], ARGV[8], ARGV[9], ARGV[10]
 local is_closing, session_json = ARGV[11] == '1', ARGV[12]
 

@@ -44,10 +44,9 @@ local function apply_list(command, key, first, last)
 end
 
 -- Writes the lists from ARGV[at] on. Each list has a command (HSET, HDEL, or RPUSH for the tail),
--- the
--- index of its key, its length and its values; keeps the newest of the tail. Then it writes version
--- and seq. The participant count is
--- the length of the hash, so it cannot drift. Returns which keys may be new.
+-- the index of its key, its length and its values. Keeps the newest of the tail. Then writes
+-- version and seq. The participant count is the length of the hash, so it cannot drift. Returns
+-- which keys may be new.
 local function write_room(at, is_full, tail_keep, version, seq)
   local made, tail_length = {}, nil
   if is_full then redis.call('DEL', unpack(KEYS, 2, 6)) end

@@ -75,14 +75,17 @@ impl Checkpointer {
 
 impl Task {
     fn checkpoint(&mut self) -> Result<(), MirrorFault> {
-        if !self.run("PASSIVE")?.must_restart() {
+        if !self.run("PASSIVE")?.needs_full_checkpoint() {
             return Ok(());
         }
         // Commits wait during the last checkpoint. This makes its own `fsync` short.
         self.database.sync_data().map_err(fault)?;
-        if self.run("PASSIVE")?.must_restart() {
+        if self.run("PASSIVE")?.needs_full_checkpoint() {
             let log = self.run("FULL")?;
-            tracing::debug!(pages = log.log, "the log of the mirror file restarts");
+            tracing::debug!(
+                pages = log.log,
+                "the log of the mirror file was copied while commits waited"
+            );
         }
         Ok(())
     }
@@ -93,8 +96,8 @@ impl Task {
 }
 
 impl Log {
-    /// The next commit restarts a log that was copied completely.
-    fn must_restart(&self) -> bool {
+    /// The log is long and not copied completely, so SQLite cannot start it anew.
+    fn needs_full_checkpoint(&self) -> bool {
         self.log > LOG_PAGES_MAX && self.checkpointed < self.log
     }
 }
