@@ -13,9 +13,10 @@ pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 const PREFIX: &str = "CALLBOARD_";
 /// Names the configuration file when no flag does.
 const FILE_VARIABLE: &str = "CALLBOARD_CONFIG";
-/// Variables that are not keys: the name of the file, and the secrets.
+/// Variables that are not keys: the name of the file, the secrets, and the key of `callboard load`.
 const OTHER_VARIABLES: &[&str] = &[
     FILE_VARIABLE,
+    "CALLBOARD_API_KEY",
     crate::secrets::SIGNING_KEY_VARIABLE,
     crate::secrets::BOOTSTRAP_API_KEY_VARIABLE,
 ];

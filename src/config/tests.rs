@@ -203,6 +203,7 @@ fn flags_win_over_environment_over_file_over_defaults() {
             ("CALLBOARD_MIRROR__STALL_MS", "800"),
             ("CALLBOARD_REDIS", ""),
             ("CALLBOARD_SIGNING_KEY", "not a key of the configuration"),
+            ("CALLBOARD_API_KEY", "not a key of the configuration"),
             ("CALLBOARD_SERVICE_HOST", "10.0.0.1"),
             (
                 "CALLBOARD_HTTP__ALLOWED_ORIGINS",
