@@ -133,7 +133,8 @@ impl Timestamp {
         Self(self.0.saturating_add_unsigned(ms))
     }
 
-    /// Returns the first multiple of `step_ms` milliseconds since 1970 that is not before this point.
+    /// Returns the first multiple of `step_ms` milliseconds since 1970 that is not before this
+    /// point.
     #[must_use]
     pub(crate) fn round_up(self, step_ms: u64) -> Self {
         let step_ms = step_ms.cast_signed();

@@ -45,8 +45,8 @@ const MAILBOX: usize = 1024;
 /// Ticks that check the mirror are rounded up to this grid. Many rooms then wake their thread
 /// together, and their commits share a call.
 const CHECK_SLOT_MS: u64 = 100;
-/// The grid for what a quiet room does: pings, evicting silent clients, asking the mirror whether it
-/// still has the room.
+/// The grid for what a quiet room does: pings, evicting silent clients, asking the mirror whether
+/// it still has the room.
 pub(super) const QUIET_SLOT_MS: u64 = 250;
 /// How often the room checks clients that are behind.
 const BEHIND_MS: u64 = 50;

@@ -40,9 +40,10 @@ impl Claimant {
     /// The sessions that are lost if the room starts anew. None if it may not: an owner may be
     /// about to restore it.
     ///
-    /// That is so when the mirror lost everything a moment ago, or when SQL has an open session
-    /// of the room whose close is neither in SQL nor in the outbox. `generation` and `open` were read after the mirror did not
-    /// know the room, so that an earlier loss shows. Without `open` SQL is away.
+    /// That is so when the mirror lost everything a moment ago, or when SQL has an open session of
+    /// the room whose close is neither in SQL nor in the outbox. `generation` and `open` were read
+    /// after the mirror did not know the room, so that an earlier loss shows. Without `open` SQL is
+    /// away.
     pub(super) async fn may_begin(
         &self,
         room_id: RoomId,
